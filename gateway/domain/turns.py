@@ -1,0 +1,97 @@
+"""A turn: our unit of work on a conversation, from collecting its mail to the posted reply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gateway.domain.messages import ConversationKey, InboundMessage, RunId, ThreadId
+
+
+class Phase(StrEnum):
+    """How far a turn has come; written before and after everything that changes something outside."""
+
+    COLLECTED = "collected"
+    """The batch is fixed; the run may or may not have been created (`Turn.run_intended`)."""
+    RUNNING = "running"
+    """The run exists and its id is stored."""
+    REPLYING = "replying"
+    """The reply's parts are stored in the delivery ledger; posting goes on."""
+
+
+ALLOWED: dict[Phase, frozenset[Phase]] = {
+    Phase.COLLECTED: frozenset({Phase.RUNNING, Phase.REPLYING}),
+    Phase.RUNNING: frozenset({Phase.RUNNING, Phase.REPLYING}),
+    Phase.REPLYING: frozenset({Phase.REPLYING}),
+}
+"""Which phase may follow which; a turn only ever moves forward and ends by `finish`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on one conversation until it ends or is renewed."""
+
+    conversation: ConversationKey
+    fence: str
+    """Redis's own time at acquisition; every write carries it, an old one is refused."""
+    owner: str
+    """A nonce of the acquiring call, so that a repeated acquire finds its own lease."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """The stored state of a turn, as acquire hands it out; the worker's copy, written back by `step`."""
+
+    id: str
+    """Short public id, told to users on failure."""
+    key: str
+    """Idempotency key: "<conversation>#<first event id>"; names this turn at the backend and at the platform."""
+    lease: Lease
+    batch: list[InboundMessage]
+    taken_ms: int = 0
+    """Redis's time when this worker took the turn."""
+    phase: Phase = Phase.COLLECTED
+    thread: ThreadId | None = None
+    run: RunId | None = None
+    run_intended: bool = False
+    """A create-run call may have been sent: look for our run before creating one."""
+    started_ms: int = 0
+    """Redis's time when the run was created; the turn's time limit counts from here."""
+    failing_since_ms: int = 0
+    """Redis's time of the first failed call in a row; 0 while all is well."""
+    failures: int = 0
+    """Failed calls in a row, for the backoff."""
+    rounds: int = 0
+    """Rounds of tool calls so far."""
+    tries: int = 0
+    """How often the turn was taken up without coming to its end."""
+    parts: list[str] = field(default_factory=list)
+    """Rendered parts (OutboundPart JSON), fixed when phase becomes REPLYING."""
+    outcome: str = ""
+    """How the run ended, in one word; fixed together with the parts."""
+    posted: dict[int, str] = field(default_factory=dict)
+    """Part number → the platform's message id."""
+    part_intended: int = -1
+    """The part a post call may have been sent for; -1 none."""
+    outputs: dict[str, str] = field(default_factory=dict)
+    """Tool call id → output, kept so that a crash never runs a finished tool again."""
+    intended_calls: set[str] = field(default_factory=set)
+    """Tool calls that were started; one without an output after a crash has an unknown outcome."""
+    stop_requested: bool = False
+    notices: set[str] = field(default_factory=set)
+    """Names of one-time notices already sent to the user in this turn."""
+
+    @property
+    def conversation(self) -> ConversationKey:
+        """The conversation this turn belongs to."""
+        return self.lease.conversation
+
+    @property
+    def first(self) -> InboundMessage:
+        """The message that opened the batch."""
+        return self.batch[0]
+
+    @property
+    def last(self) -> InboundMessage:
+        """The newest message of the batch: the reply goes where it was asked."""
+        return self.batch[-1]

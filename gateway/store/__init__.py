@@ -1,0 +1,158 @@
+"""The only code that talks to Redis: one connection pool, the rooms as attributes.
+
+Redis decides what is true; a Celery task only says which conversation to look at. Every step is one Lua script on one
+hash slot, with the commands of Redis 7.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from redis import exceptions as failures
+from redis.asyncio import BlockingConnectionPool, Redis
+
+from gateway.domain.errors import SettingsInvalid, StoreDown
+from gateway.store.conversations import Conversations
+from gateway.store.dead_letters import DeadLetters
+from gateway.store.inbox import Inbox
+from gateway.store.keys import PARTITIONS as PARTITIONS
+from gateway.store.leases import Batch, Leases, Script
+from gateway.store.shared import Shared
+from gateway.store.streams import Mailbox, Nudges, Timeline
+from gateway.store.turns import Turns
+
+_LUA = Path(__file__).parent / "lua"
+_OLDEST = (7, 0)
+
+
+class Store:
+    """State shared by all gateways and workers. Build it on the event loop that uses it; `close` when done."""
+
+    def __init__(self, url: str, *, connections: int = 64, timeout_s: float = 5.0) -> None:
+        # The default pool raises when it is empty; a thousand turns need one that waits.
+        self._redis = Redis(
+            connection_pool=BlockingConnectionPool.from_url(
+                url,
+                max_connections=connections,
+                timeout=timeout_s,
+                socket_timeout=timeout_s,
+                socket_connect_timeout=timeout_s,
+                health_check_interval=15,
+                decode_responses=True,
+            )
+        )
+        script = self._script
+        self.inbox = Inbox(script("ingest"))
+        self.leases = Leases(script("acquire"), self._batch("renew"), self._batch("sweep"), script("keep_leader"))
+        self.turns = Turns(script("step"), script("park"), script("finish"))
+        self.conversations = Conversations(self._call)
+        self.dead_letters = DeadLetters(self._call)
+        self.shared = Shared(self._call)
+        self.timeline = Timeline(self._call)
+        self.nudges = Nudges(self._redis)
+        self.mailbox = Mailbox(self._redis)
+
+    def _script(self, name: str) -> Script:
+        registered = self._redis.register_script((_LUA / f"{name}.lua").read_text())
+
+        async def run(keys: Sequence[str], args: Sequence[str | int]) -> Any:
+            return await translated(cast(Awaitable[Any], registered(keys=list(keys), args=list(args))))
+
+        return run
+
+    async def _call(self, *command: str | int) -> Any:
+        return await translated(cast(Awaitable[Any], self._redis.execute_command(*command)))
+
+    def _batch(self, name: str) -> Batch:
+        """A script called many times, on different partitions, in one round trip."""
+        registered = self._redis.register_script((_LUA / f"{name}.lua").read_text())
+
+        async def run(calls: Sequence[tuple[Sequence[str], Sequence[str | int]]]) -> list[Any]:
+            pipe = self._redis.pipeline(transaction=False)
+            for keys, args in calls:
+                await cast(Awaitable[Any], registered(keys=list(keys), args=list(args), client=pipe))
+            return cast(list[Any], await translated(pipe.execute()))
+
+        return run
+
+    async def ping(self) -> bool:
+        """Whether Redis answers now. Never raises."""
+        try:
+            return bool(await self._call("PING"))
+        except StoreDown:
+            return False
+
+    async def check_server(self) -> list[str]:
+        """Refuse a Redis that would lose mail; return warnings about one that may.
+
+        Raises SettingsInvalid for an evicting maxmemory-policy or a server older than 7.0, StoreDown when it is away.
+        Reads INFO only: managed servers forbid CONFIG.
+        """
+        info = cast(dict[str, Any], await translated(cast(Awaitable[Any], self._redis.info())))
+        version = str(info.get("redis_version", "0.0"))
+        if tuple(int(n) for n in version.split(".")[:2]) < _OLDEST:
+            raise SettingsInvalid(
+                [f"REDIS_URL: the server is {version}; threadway needs Redis 7.0 or Valkey 7.2 or newer"]
+            )
+        policy = info.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction":
+            raise SettingsInvalid(
+                [
+                    f"REDIS_URL: maxmemory-policy is {policy}, which throws mail away when memory is full; set it to noeviction"
+                ]
+            )
+        warnings = []
+        if not info.get("aof_enabled"):
+            warnings.append(
+                "Redis keeps no append-only file: a restart of Redis loses accepted messages; set appendonly yes"
+            )
+        elif await self._fsync_policy() not in ("always", None):
+            warnings.append(
+                "Redis does not fsync every write: a power cut may lose about one second of accepted messages; "
+                "set appendfsync always"
+            )
+        return warnings
+
+    async def _fsync_policy(self) -> str | None:
+        try:
+            answer = await self._call("CONFIG", "GET", "appendfsync")
+        except (StoreDown, SettingsInvalid):
+            return None  # a managed server that forbids CONFIG: nothing to say
+        if isinstance(answer, dict):
+            return cast("str | None", answer.get("appendfsync"))
+        return str(answer[1]) if answer else None
+
+    async def close(self) -> None:
+        """Give back all connections. The store is not usable afterwards."""
+        await self._redis.aclose()
+        await self._redis.connection_pool.disconnect()
+
+
+async def translated(call: Awaitable[Any]) -> Any:
+    """Await a Redis call; its failures become ours.
+
+    Everything that Redis refuses for now (full, loading, read-only, disk error) or cannot be reached for is StoreDown.
+    """
+    try:
+        return await call
+    except (failures.ConnectionError, failures.TimeoutError, TimeoutError, OSError) as away:
+        raise StoreDown(f"Redis is away: {type(away).__name__}") from away
+    except _REFUSED_FOR_NOW as refused:  # redis-py strips the code word from the text of those it has classes for
+        raise StoreDown(f"Redis refuses us now: {type(refused).__name__}") from refused
+    except failures.ResponseError as refused:
+        word = str(refused).split(" ", 1)[0]
+        if word in _CODES_FOR_NOW:
+            raise StoreDown(f"Redis refuses us now: {word}") from refused
+        raise
+
+
+_REFUSED_FOR_NOW = (
+    failures.OutOfMemoryError,
+    failures.ReadOnlyError,
+    failures.NoPermissionError,
+    failures.MasterDownError,
+    failures.ClusterDownError,
+)
+_CODES_FOR_NOW = ("OOM", "MISCONF", "BUSY", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS")

@@ -1,0 +1,48 @@
+"""What lasts of a conversation: that we know it, its thread, its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from gateway.domain.messages import ConversationKey, ThreadId
+from gateway.store import keys
+
+Call = Callable[..., Awaitable[Any]]
+MEMORY_ENTRIES = 200
+
+
+class Conversations:
+    """Conversation → thread, and the memory that the built-in tools keep."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    async def known(self, key: ConversationKey) -> bool:
+        """Whether the bot was ever addressed in this conversation. Raises StoreDown."""
+        return bool(await self._call("EXISTS", keys.state(key)))
+
+    async def thread(self, key: ConversationKey) -> ThreadId | None:
+        """The thread that the conversation is on now. Raises StoreDown."""
+        thread = await self._call("HGET", keys.state(key), "thread")
+        return ThreadId(thread) if thread else None
+
+    async def earlier_threads(self, key: ConversationKey) -> list[ThreadId]:
+        """Threads that `/new` left behind, oldest first. Raises StoreDown."""
+        return [ThreadId(thread) for thread in await self._call("LRANGE", keys.threads(key), 0, -1)]
+
+    async def remember(self, key: ConversationKey, name: str, value: str) -> None:
+        """Keep a fact for this conversation, over `/new` as well; an old value is replaced. Raises StoreDown, ValueError when full."""
+        room = keys.memory(key)
+        known = await self._call("HEXISTS", room, name)
+        if not known and int(await self._call("HLEN", room)) >= MEMORY_ENTRIES:
+            raise ValueError(f"the memory of this conversation is full ({MEMORY_ENTRIES} entries)")
+        await self._call("HSET", room, name, value)
+
+    async def recall(self, key: ConversationKey, name: str | None) -> dict[str, str]:
+        """One remembered fact, or all of them; {} when there is none. Raises StoreDown."""
+        if name is not None:
+            value = await self._call("HGET", keys.memory(key), name)
+            return {} if value is None else {name: str(value)}
+        found = await self._call("HGETALL", keys.memory(key))
+        return dict(found) if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))

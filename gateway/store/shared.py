@@ -1,0 +1,58 @@
+"""Small facts that all processes share: assistant ids, poll offsets, latches, who works."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.store import keys
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """Where an assistant of ours lives at a backend."""
+
+    assistant_id: str
+    fingerprint: str
+    """Of the definition it was created or updated from."""
+
+
+class Shared:
+    """Facts of the installation, not of a conversation."""
+
+    def __init__(self, call: Callable[..., Awaitable[Any]]) -> None:
+        self._call = call
+
+    async def definition(self, backend: str, name: str) -> Definition | None:
+        """What is known of an assistant at a backend. Raises StoreDown."""
+        raw = await self._call("HGET", keys.definitions(backend), name)
+        return Definition(**json.loads(raw)) if raw else None
+
+    async def set_definition(self, backend: str, name: str, definition: Definition | None) -> None:
+        """Remember it, or forget it with None. Raises StoreDown."""
+        if definition is None:
+            await self._call("HDEL", keys.definitions(backend), name)
+            return
+        fact = {"assistant_id": definition.assistant_id, "fingerprint": definition.fingerprint}
+        await self._call("HSET", keys.definitions(backend), name, json.dumps(fact))
+
+    async def get(self, name: str) -> str | None:
+        """A value by name. Raises StoreDown."""
+        found = await self._call("GET", keys.value(name))
+        return None if found is None else str(found)
+
+    async def set(self, name: str, value: str) -> None:
+        """Keep a value by name. Raises StoreDown."""
+        await self._call("SET", keys.value(name), value)
+
+    async def report_worker(self, worker: str, *, now_s: float, gone_s: float = 10.0) -> int:
+        """Say that a worker lives and learn how many do. `now_s` is the wall clock; only ages within `gone_s` count."""
+        await self._call("ZADD", keys.WORKERS, int(now_s * 1000), worker)
+        await self._call("ZREMRANGEBYSCORE", keys.WORKERS, "-inf", int((now_s - gone_s) * 1000))
+        return max(1, int(await self._call("ZCARD", keys.WORKERS)))
+
+    async def forget_worker(self, worker: str) -> None:
+        """Say that a worker leaves. Raises StoreDown."""
+        await self._call("ZREM", keys.WORKERS, worker)

@@ -1,0 +1,96 @@
+"""Work in progress: the stored form of a turn, and the scripts that move it on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from gateway.domain.errors import LeaseLost
+from gateway.domain.messages import InboundMessage, RunId, ThreadId
+from gateway.domain.turns import Lease, Phase, Turn
+from gateway.store import keys
+from gateway.store.inbox import GRACE_MS
+
+Script = Callable[[Sequence[str], Sequence[str | int]], Awaitable[Any]]
+Fields = Mapping[str, str | int]
+"""Fields of the turn's hash to write; "" deletes one."""
+
+
+def read_turn(lease: Lease, now_ms: int, fields: Mapping[str, str], envelopes: Sequence[str]) -> Turn:
+    """Build the worker's copy from what acquire handed out."""
+    batch = [InboundMessage.from_json(envelope.split(" ", 2)[2]) for envelope in envelopes]
+    key = f"{lease.conversation}#{batch[0].event_id}"
+    return Turn(
+        id=hashlib.sha256(key.encode()).hexdigest()[:10],
+        key=key,
+        lease=lease,
+        batch=batch,
+        taken_ms=now_ms,
+        phase=Phase(fields["phase"]),
+        thread=ThreadId(fields["thread"]) if "thread" in fields else None,
+        run=RunId(fields["run"]) if "run" in fields else None,
+        run_intended="ri" in fields,
+        started_ms=int(fields.get("started", 0)),
+        failing_since_ms=int(fields.get("failing", 0)),
+        failures=int(fields.get("failures", 0)),
+        rounds=int(fields.get("rounds", 0)),
+        tries=int(fields.get("tries", 1)),
+        parts=json.loads(fields["parts"]) if "parts" in fields else [],
+        outcome=fields.get("outcome", ""),
+        posted={int(name[4:]): value for name, value in fields.items() if name.startswith("mid:")},
+        part_intended=int(fields.get("psend", -1)),
+        outputs={name[2:]: value for name, value in fields.items() if name.startswith("t:")},
+        intended_calls={name[3:] for name in fields if name.startswith("ti:")},
+        stop_requested="stop" in fields,
+        notices={name[3:] for name in fields if name.startswith("no:")},
+    )
+
+
+class Turns:
+    """Progress of turns. Every write carries the fence; an old one raises LeaseLost and changes nothing."""
+
+    def __init__(self, step: Script, park: Script, finish: Script) -> None:
+        self._step = step
+        self._park = park
+        self._finish = finish
+
+    async def step(self, lease: Lease, fields: Fields, *, lease_s: float) -> bool:
+        """Write progress and renew the lease; True when the user asked to stop. May be repeated. Raises LeaseLost, StoreDown."""
+        key = lease.conversation
+        ours, stop = await self._step(
+            [keys.state(key), keys.due(keys.partition(key))],
+            [key, lease.fence, int(lease_s * 1000), *_flat(fields)],
+        )
+        if not int(ours):
+            raise LeaseLost(key)
+        return bool(stop)
+
+    async def park(self, lease: Lease, delay_s: float, fields: Fields | None = None, *, clean: bool = True) -> None:
+        """Put the turn down for `delay_s` and give the lease back. Raises LeaseLost, StoreDown.
+
+        `clean` False counts it as a failed try; after the fifth the turn is given up.
+        """
+        key = lease.conversation
+        if not await self._park(
+            [keys.state(key), keys.due(keys.partition(key))],
+            [key, lease.fence, int(delay_s * 1000), "1" if clean else "0", *_flat(fields or {})],
+        ):
+            raise LeaseLost(key)
+
+    async def finish(self, lease: Lease, *, through_stop: bool = False, new_thread: bool = False) -> int:
+        """End the turn: its mail leaves the inbox, the lease is given back. Returns how many messages wait now.
+
+        May be repeated: a second call returns 0 and changes nothing. Raises StoreDown.
+        """
+        key = lease.conversation
+        waiting = await self._finish(
+            [keys.inbox(key), keys.state(key), keys.due(keys.partition(key)), keys.threads(key)],
+            [key, lease.fence, int(through_stop), int(new_thread), GRACE_MS],
+        )
+        return max(0, int(waiting))
+
+
+def _flat(fields: Fields) -> list[str | int]:
+    return [word for pair in fields.items() for word in pair]

@@ -1,0 +1,300 @@
+"""The protocol of the store, script by script, on a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import redis.asyncio
+
+import gateway.store
+from gateway.domain.adapter import Accepted
+from gateway.domain.errors import LeaseLost, SettingsInvalid, StoreDown
+from gateway.domain.messages import Command, ConversationKey, InboundMessage
+from gateway.domain.turns import Phase, Turn
+from gateway.store import Store
+from gateway.store.inbox import GRACE_MS
+from gateway.store.keys import PARTITIONS
+from gateway.store.leases import Beat
+from gateway.store.shared import Definition
+
+KEY = ConversationKey("telegram:1:2:-")
+LEASE_S = 30.0
+ALL = range(PARTITIONS)
+
+
+def message(
+    name: str, text: str = "hi", *more: str, command: Command | None = None, key: ConversationKey = KEY
+) -> InboundMessage:
+    return InboundMessage(conversation=key, dedupe_keys=(name, *more), text=text, author_id="7", command=command)
+
+
+async def take(store: Store, key: ConversationKey = KEY, lease_s: float = LEASE_S) -> Turn:
+    turn = await store.leases.acquire(key, lease_s=lease_s)
+    assert turn is not None
+    return turn
+
+
+@pytest.fixture
+def raw(redis_url: str) -> redis.asyncio.Redis:
+    return redis.asyncio.Redis.from_url(redis_url, decode_responses=True)
+
+
+async def test_a_message_is_stored_once_under_all_its_names(store: Store) -> None:
+    first = await store.inbox.ingest(message("Ev1", "hi", "T:C:1.0"))
+    assert (first.outcome, first.seq, first.wake) == (Accepted.STORED, 1, True)
+    assert (await store.inbox.ingest(message("Ev2", "hi", "T:C:1.0"))).outcome is Accepted.DUPLICATE
+    assert (await store.inbox.ingest(message("Ev2"))).outcome is Accepted.DUPLICATE, "the second name was learned"
+    assert [m.event_id for m in (await take(store)).batch] == ["Ev1"]
+
+
+async def test_only_the_first_message_asks_for_a_wake_up(store: Store) -> None:
+    assert (await store.inbox.ingest(message("1"))).wake
+    assert not (await store.inbox.ingest(message("2"))).wake
+    turn = await take(store)
+    assert not (await store.inbox.ingest(message("3"))).wake, "the holder will find it"
+    assert [m.event_id for m in turn.batch] == ["1", "2"]
+    assert await store.turns.finish(turn.lease) == 1
+
+
+async def test_a_full_inbox_refuses_and_takes_the_message_when_it_is_sent_again(store: Store) -> None:
+    for n in range(3):
+        await store.inbox.ingest(message(str(n)), cap=3)
+    assert (await store.inbox.ingest(message("late"), cap=3)).outcome is Accepted.FULL
+    await store.turns.finish((await take(store)).lease)
+    assert (await store.inbox.ingest(message("late"), cap=3)).outcome is Accepted.STORED
+
+
+async def test_a_conversation_has_one_holder(store: Store) -> None:
+    await store.inbox.ingest(message("1"))
+    takers = await asyncio.gather(*(store.leases.acquire(KEY, lease_s=LEASE_S) for _ in range(8)))
+    assert sum(turn is not None for turn in takers) == 1
+
+
+async def test_a_command_is_a_turn_of_its_own(store: Store) -> None:
+    for name, command in (("1", None), ("2", None), ("3", Command.NEW), ("4", None)):
+        await store.inbox.ingest(message(name, command=command))
+    batches = []
+    for _ in range(3):
+        turn = await take(store)
+        batches.append([m.event_id for m in turn.batch])
+        await store.turns.finish(turn.lease)
+    assert batches == [["1", "2"], ["3"], ["4"]]
+    assert await store.leases.acquire(KEY, lease_s=LEASE_S) is None
+
+
+async def test_an_unfinished_turn_is_taken_up_where_it_stopped(store: Store) -> None:
+    await store.inbox.ingest(message("1"))
+    dead = await take(store, lease_s=0.001)
+    await store.turns.step(
+        dead.lease,
+        {"phase": Phase.RUNNING, "run": "run_9", "ri": 1, "t:call_1": "144", "ti:call_2": 1},
+        lease_s=0.001,
+    )
+    await store.inbox.ingest(message("2"))
+    turn = await wait_for_turn(store)
+    assert (turn.phase, turn.run, turn.run_intended, turn.tries) == (Phase.RUNNING, "run_9", True, 2)
+    assert (turn.outputs, turn.intended_calls) == ({"call_1": "144"}, {"call_2"})
+    assert [m.event_id for m in turn.batch] == ["1"], "the batch of a turn never grows"
+    assert (turn.id, turn.key) == (dead.id, dead.key)
+
+
+async def wait_for_turn(store: Store) -> Turn:
+    while (turn := await store.leases.acquire(KEY, lease_s=LEASE_S)) is None:
+        await asyncio.sleep(0)
+    return turn
+
+
+async def test_a_stale_holder_writes_nothing(store: Store) -> None:
+    await store.inbox.ingest(message("1"))
+    stale = await take(store, lease_s=0.001)
+    current = await wait_for_turn(store)
+    with pytest.raises(LeaseLost):
+        await store.turns.step(stale.lease, {"run": "run_stale"}, lease_s=LEASE_S)
+    with pytest.raises(LeaseLost):
+        await store.turns.park(stale.lease, 0)
+    assert await store.turns.finish(stale.lease) == 0
+    beats = await store.leases.renew([stale.lease, current.lease], lease_s=LEASE_S)
+    assert beats == {stale.lease: Beat.LOST, current.lease: Beat.OURS}
+    await store.turns.finish(current.lease)
+    assert await store.leases.acquire(KEY, lease_s=LEASE_S) is None, "the stale finish had trimmed nothing twice"
+
+
+async def test_finish_may_be_repeated_and_spares_mail_that_came_meanwhile(store: Store) -> None:
+    await store.inbox.ingest(message("1"))
+    turn = await take(store)
+    await store.inbox.ingest(message("2"))
+    assert await store.turns.finish(turn.lease) == 1
+    assert await store.turns.finish(turn.lease) == 0
+    assert [m.event_id for m in (await take(store)).batch] == ["2"]
+
+
+async def test_a_parked_turn_waits_its_time_and_does_not_count_as_a_failure(store: Store) -> None:
+    await store.inbox.ingest(message("1"))
+    turn = await take(store)
+    await store.turns.park(turn.lease, 60, {"failures": 3})
+    assert await store.leases.acquire(KEY, lease_s=LEASE_S) is None
+    assert (await store.leases.sweep(ALL, limit=10, again_s=1)).conversations == []
+    await store.inbox.ingest(message("2", command=Command.STOP))
+    again = await take(store)
+    assert (again.tries, again.failures, again.stop_requested) == (1, 3, True)
+
+
+async def test_stop_reaches_the_holder_and_covers_what_was_sent_before_it(store: Store) -> None:
+    await store.inbox.ingest(message("1"))
+    turn = await take(store)
+    await store.inbox.ingest(message("2"))
+    stop = await store.inbox.ingest(message("3", command=Command.STOP))
+    assert stop.stop
+    assert not stop.wake
+    await store.inbox.ingest(message("4"))
+    assert (await store.leases.renew([turn.lease], lease_s=LEASE_S))[turn.lease] is Beat.STOP
+    assert await store.turns.step(turn.lease, {}, lease_s=LEASE_S)
+    assert await store.turns.finish(turn.lease, through_stop=True) == 1
+    assert [m.event_id for m in (await take(store)).batch] == ["4"]
+
+
+async def test_a_stop_with_nothing_to_stop_is_an_ordinary_command(store: Store) -> None:
+    assert (await store.inbox.ingest(message("1", command=Command.STOP))).wake
+    turn = await take(store)
+    assert not turn.stop_requested
+    assert turn.first.command is Command.STOP
+
+
+async def test_new_opens_the_next_thread_and_keeps_the_old_one(store: Store) -> None:
+    await store.inbox.ingest(message("1"))
+    turn = await take(store)
+    await store.turns.step(turn.lease, {"thread": "thread_1"}, lease_s=LEASE_S)
+    await store.turns.finish(turn.lease)
+    assert await store.conversations.thread(KEY) == "thread_1"
+    await store.inbox.ingest(message("2", command=Command.NEW))
+    await store.turns.finish((await take(store)).lease, new_thread=True)
+    assert await store.conversations.thread(KEY) is None
+    assert await store.conversations.earlier_threads(KEY) == ["thread_1"]
+    await store.inbox.ingest(message("3"))
+    assert (await take(store)).thread is None
+
+
+async def test_the_sweep_names_what_is_due_once_per_interval(store: Store, raw: redis.asyncio.Redis) -> None:
+    keys = [ConversationKey(f"telegram:1:{n}:-") for n in range(20)]
+    for key in keys:
+        await store.inbox.ingest(message(str(key), key=key))
+    assert (await store.leases.sweep(ALL, limit=50, again_s=5)).conversations == [], (
+        "their wake-ups still have their chance"
+    )
+    seconds, _ = cast(tuple[int, int], await raw.time())
+    for name in await raw.keys("tw:{*}:due"):
+        for member in await raw.zrange(name, 0, -1):
+            await raw.zadd(name, {member: seconds * 1000 - GRACE_MS})
+    found = await store.leases.sweep(ALL, limit=50, again_s=5)
+    assert (sorted(found.conversations), found.total) == (sorted(keys), 20)
+    assert (await store.leases.sweep(ALL, limit=50, again_s=5)).conversations == []
+    assert (await take(store, keys[0])).batch, "being put off by a sweep does not keep anybody from the mail"
+
+
+async def test_an_ended_lease_makes_the_conversation_due(store: Store) -> None:
+    await store.inbox.ingest(message("1"))
+    await take(store, lease_s=0.001)
+    found: list[ConversationKey] = []
+    while not found:
+        found = (await store.leases.sweep(ALL, limit=50, again_s=5)).conversations
+    assert found == [KEY]
+
+
+async def test_full_memory_refuses_mail_but_lets_accepted_work_finish(store: Store, raw: redis.asyncio.Redis) -> None:
+    await store.inbox.ingest(message("1"))
+    await raw.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(StoreDown):
+            await store.inbox.ingest(message("2"))
+        turn = await take(store)
+        await store.turns.step(turn.lease, {"run": "run_1"}, lease_s=LEASE_S)
+        await store.turns.park(turn.lease, 0)
+        assert await store.turns.finish((await take(store)).lease) == 0
+    finally:
+        await raw.config_set("maxmemory", "0")
+    assert (await store.inbox.ingest(message("2"))).outcome is Accepted.STORED
+
+
+async def test_an_evicting_redis_is_refused(store: Store, raw: redis.asyncio.Redis) -> None:
+    assert await store.check_server() == []
+    await raw.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(SettingsInvalid, match="allkeys-lru.*noeviction"):
+            await store.check_server()
+    finally:
+        await raw.config_set("maxmemory-policy", "noeviction")
+    await raw.config_set("appendfsync", "everysec")
+    try:
+        assert any("appendfsync always" in warning for warning in await store.check_server())
+    finally:
+        await raw.config_set("appendfsync", "always")
+
+
+async def test_a_redis_that_is_away_is_store_down() -> None:
+    away = Store("unix:///nowhere/r.sock", timeout_s=0.2)
+    assert not await away.ping()
+    with pytest.raises(StoreDown):
+        await away.inbox.ingest(message("1"))
+    await away.close()
+
+
+async def test_leader_roles_have_one_owner(store: Store) -> None:
+    assert await store.leases.lead("poll", "a", ttl_s=30)
+    assert not await store.leases.lead("poll", "b", ttl_s=30)
+    assert await store.leases.lead("poll", "a", ttl_s=30), "renewed"
+    await store.leases.resign("poll", "b")
+    assert not await store.leases.lead("poll", "b", ttl_s=30), "nobody gives back what he does not have"
+    await store.leases.resign("poll", "a")
+    assert await store.leases.lead("poll", "b", ttl_s=30)
+
+
+async def test_small_facts(store: Store) -> None:
+    await store.conversations.remember(KEY, "colour", "green")
+    assert await store.conversations.recall(KEY, None) == {"colour": "green"}
+    assert await store.conversations.recall(KEY, "size") == {}
+    await store.shared.set_definition("b", "a", Definition("asst_1", "f"))
+    assert await store.shared.definition("b", "a") == Definition("asst_1", "f")
+    await store.shared.set_definition("b", "a", None)
+    assert await store.shared.definition("b", "a") is None
+    assert await store.shared.report_worker("w1", now_s=1000.0) == 1
+    assert await store.shared.report_worker("w2", now_s=1011.0) == 1, "w1 is gone"
+    await store.mailbox.put("ann", "hello")
+    assert await store.mailbox.take("ann", 1) == "hello"
+
+
+async def test_the_timeline_and_nudges_reach_their_listeners(store: Store) -> None:
+    store.timeline.switch_on()
+    seen: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    heard: asyncio.Queue[str] = asyncio.Queue()
+
+    async def follow() -> None:
+        async for event in store.timeline.subscribe():
+            seen.put_nowait(event)
+
+    followers = [asyncio.create_task(follow()), asyncio.create_task(store.nudges.listen(heard.put_nowait))]
+    while seen.empty() or heard.empty():  # both begin "from now on", so the first ones may be missed
+        store.timeline.record(KEY, "11", "queued", seq=1)
+        await store.nudges.send(KEY)
+        await asyncio.sleep(0.01)
+    event = seen.get_nowait()
+    assert (event["conversation"], event["message"], event["event"], event["detail"]) == (
+        KEY,
+        "11",
+        "queued",
+        {"seq": 1},
+    )
+    assert heard.get_nowait() == KEY
+    for follower in followers:
+        follower.cancel()
+    await asyncio.gather(*followers, return_exceptions=True)
+
+
+def test_every_script_tells_its_contract_and_only_intake_minds_a_full_memory() -> None:
+    for path in (Path(gateway.store.__file__).parent / "lua").glob("*.lua"):
+        text = path.read_text()
+        assert re.search(rf"^-- {path.stem}\(KEYS: ", text, re.M), path.name
+        assert ("allow-oom" in text.splitlines()[0]) == (path.stem != "ingest"), path.name
