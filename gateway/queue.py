@@ -1,4 +1,4 @@
-"""Celery as threadway uses it: data-free wake-ups on two queues. A wake-up may be lost, doubled or late; Redis is the truth.
+"""Celery as threadway uses it: data-free wake-ups on two queues; they may be lost, doubled or late, Redis is the truth.
 
 Early ack, no results, JSON only, no prefetch: each of these was forced by a way in which late acks lose or double work
 (docs/decisions/0002-early-ack.md).
@@ -24,7 +24,11 @@ RUN_TASK = "threadway.run"
 
 def make_celery(broker_url: str, *, task_cls: type[CeleryTask] | None = None) -> Celery:
     """The Celery app, for publishing (gateway) or with its tasks registered by the composition root (workers)."""
-    app = Celery("threadway", broker=broker_url, task_cls=task_cls) if task_cls else Celery("threadway", broker=broker_url)
+    app = (
+        Celery("threadway", broker=broker_url, task_cls=task_cls)
+        if task_cls
+        else Celery("threadway", broker=broker_url)
+    )
     app.conf.update(
         task_default_queue=TURNS,
         task_routes={TURN_TASK: {"queue": TURNS}, RUN_TASK: {"queue": RUNS}},

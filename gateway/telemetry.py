@@ -1,4 +1,4 @@
-"""Log format, bound context and metric names. Every event name and metric stands in docs/telemetry.md; a test compares."""
+"""Log format, bound context and metric names. Every event and metric stands in docs/telemetry.md; a test compares."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _RedactingFormatter(structlog.stdlib.ProcessorFormatter):
 
 
 def configure_logging(level: str = "INFO", *, json: bool | None = None) -> None:
-    """Send structlog and the standard library's loggers to stderr in one format: JSON lines unless stderr is a terminal.
+    """Send structlog and the standard library's loggers to stderr in one format: JSON unless stderr is a terminal.
 
     May be called twice. HTTP libraries that log whole URLs (and Telegram's token with them) are set to WARNING.
     """
@@ -72,9 +72,25 @@ def configure_logging(level: str = "INFO", *, json: bool | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("httpx", "httpcore", "openai", "aiosqlite", "slack_sdk", "slack_bolt", "alembic", "asyncio"):
+    for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
+
+_NOISY = (
+    *(
+        "httpx",
+        "httpx2",
+        "httpcore",
+        "openai",
+        "aiosqlite",
+        "slack_sdk",
+        "slack_bolt",
+        "alembic",
+        "asyncio",
+        "telegram",
+    ),
+    *("celery.worker.strategy", "celery.app.trace"),  # two lines for every wake-up; a turn has its own
+)
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("threadway")
 

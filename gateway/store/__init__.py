@@ -44,7 +44,7 @@ class Store:
             )
         )
         script = self._script
-        self.inbox = Inbox(script("ingest"))
+        self.inbox = Inbox(script("ingest"), self._call)
         self.leases = Leases(script("acquire"), self._batch("renew"), self._batch("sweep"), script("keep_leader"))
         self.turns = Turns(script("step"), script("park"), script("finish"))
         self.conversations = Conversations(self._call)
@@ -63,7 +63,8 @@ class Store:
         return run
 
     async def _call(self, *command: str | int) -> Any:
-        return await translated(cast(Awaitable[Any], self._redis.execute_command(*command)))
+        call = self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
+        return await translated(cast(Awaitable[Any], call))
 
     def _batch(self, name: str) -> Batch:
         """A script called many times, on different partitions, in one round trip."""
@@ -99,9 +100,7 @@ class Store:
         policy = info.get("maxmemory_policy", "noeviction")
         if policy != "noeviction":
             raise SettingsInvalid(
-                [
-                    f"REDIS_URL: maxmemory-policy is {policy}, which throws mail away when memory is full; set it to noeviction"
-                ]
+                [f"REDIS_URL: maxmemory-policy is {policy}, which throws mail away; set it to noeviction"]
             )
         warnings = []
         if not info.get("aof_enabled"):

@@ -27,12 +27,19 @@ class Conversations:
         thread = await self._call("HGET", keys.state(key), "thread")
         return ThreadId(thread) if thread else None
 
+    async def progress(self, key: ConversationKey) -> dict[str, str]:
+        """The stored state as it is, for operators; {} where nothing is known. Raises StoreDown."""
+        return _pairs(await self._call("HGETALL", keys.state(key)))
+
     async def earlier_threads(self, key: ConversationKey) -> list[ThreadId]:
         """Threads that `/new` left behind, oldest first. Raises StoreDown."""
         return [ThreadId(thread) for thread in await self._call("LRANGE", keys.threads(key), 0, -1)]
 
     async def remember(self, key: ConversationKey, name: str, value: str) -> None:
-        """Keep a fact for this conversation, over `/new` as well; an old value is replaced. Raises StoreDown, ValueError when full."""
+        """Keep a fact for this conversation, over `/new` as well; an old value is replaced.
+
+        Raises StoreDown, and ValueError when the memory is full.
+        """
         room = keys.memory(key)
         known = await self._call("HEXISTS", room, name)
         if not known and int(await self._call("HLEN", room)) >= MEMORY_ENTRIES:
@@ -44,5 +51,9 @@ class Conversations:
         if name is not None:
             value = await self._call("HGET", keys.memory(key), name)
             return {} if value is None else {name: str(value)}
-        found = await self._call("HGETALL", keys.memory(key))
-        return dict(found) if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
+        return _pairs(await self._call("HGETALL", keys.memory(key)))
+
+
+def _pairs(found: Any) -> dict[str, str]:
+    """A hash as redis-py hands it out: a dict, or a flat list."""
+    return dict(found) if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.domain.adapter import Accepted
-from gateway.domain.messages import Command, InboundMessage
+from gateway.domain.messages import Command, ConversationKey, InboundMessage
 from gateway.store import keys
 
 INBOX_CAP = 500
@@ -31,8 +31,13 @@ class Ingested:
 class Inbox:
     """Where messages wait, per conversation, in order."""
 
-    def __init__(self, ingest: Callable[[Sequence[str], Sequence[str | int]], Awaitable[Any]]) -> None:
+    def __init__(
+        self,
+        ingest: Callable[[Sequence[str], Sequence[str | int]], Awaitable[Any]],
+        call: Callable[..., Awaitable[Any]],
+    ) -> None:
         self._ingest = ingest
+        self._call = call
 
     async def ingest(self, message: InboundMessage, *, debounce_s: float = 0.0, cap: int = INBOX_CAP) -> Ingested:
         """Store a message unless one of its names is known; one atomic step. May be called twice.
@@ -51,3 +56,7 @@ class Inbox:
             [key, kind, message.to_json(), int(debounce_s * 1000), cap, keys.DEDUPE_S, GRACE_MS],
         )
         return Ingested(Accepted(outcome), int(seq), wake=int(wake) == 1, stop=int(wake) == 2)
+
+    async def waiting(self, conversation: ConversationKey) -> int:
+        """How many messages are not answered yet, those of a turn at work included. Raises StoreDown."""
+        return int(await self._call("LLEN", keys.inbox(conversation)))

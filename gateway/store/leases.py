@@ -65,13 +65,10 @@ class Leases:
         groups: dict[int, list[Lease]] = defaultdict(list)
         for lease in leases:
             groups[keys.partition(lease.conversation)].append(lease)
-        calls = [
+        calls: list[tuple[Sequence[str], Sequence[str | int]]] = [
             (
                 [keys.due(number), *(keys.state(lease.conversation) for lease in group)],
-                [
-                    int(lease_s * 1000),
-                    *(word for lease in group for word in (lease.conversation, lease.fence)),
-                ],
+                [int(lease_s * 1000), *_words(group)],
             )
             for number, group in groups.items()
         ]
@@ -97,3 +94,7 @@ class Leases:
     async def resign(self, role: str, owner: str) -> None:
         """Give a leader role back at once; nothing happens if it is not ours."""
         await self._keep_leader([keys.leader(role)], [owner, 0])
+
+
+def _words(leases: Sequence[Lease]) -> list[str | int]:
+    return [word for lease in leases for word in (lease.conversation, lease.fence)]

@@ -43,15 +43,20 @@ class Shared:
         found = await self._call("GET", keys.value(name))
         return None if found is None else str(found)
 
-    async def set(self, name: str, value: str) -> None:
-        """Keep a value by name. Raises StoreDown."""
-        await self._call("SET", keys.value(name), value)
+    async def set(self, name: str, value: str, *, life_s: float | None = None) -> None:
+        """Keep a value by name, for ever or for `life_s`. Raises StoreDown."""
+        life = ("PX", int(life_s * 1000)) if life_s is not None else ()
+        await self._call("SET", keys.value(name), value, *life)
 
     async def report_worker(self, worker: str, *, now_s: float, gone_s: float = 10.0) -> int:
         """Say that a worker lives and learn how many do. `now_s` is the wall clock; only ages within `gone_s` count."""
         await self._call("ZADD", keys.WORKERS, int(now_s * 1000), worker)
         await self._call("ZREMRANGEBYSCORE", keys.WORKERS, "-inf", int((now_s - gone_s) * 1000))
         return max(1, int(await self._call("ZCARD", keys.WORKERS)))
+
+    async def workers(self, *, now_s: float, gone_s: float = 10.0) -> int:
+        """How many workers reported within `gone_s`. Raises StoreDown."""
+        return int(await self._call("ZCOUNT", keys.WORKERS, int((now_s - gone_s) * 1000), "+inf"))
 
     async def forget_worker(self, worker: str) -> None:
         """Say that a worker leaves. Raises StoreDown."""

@@ -77,12 +77,12 @@ class Timeline:
 def _entries(entries: Any) -> list[Any]:
     """redis-py nests stream entries once more in some protocol versions."""
     if entries and isinstance(entries[0], list) and entries[0] and isinstance(entries[0][0], list | tuple):
-        return cast(list[Any], entries[0])
-    return cast(list[Any], entries)
+        return list(entries[0])
+    return list(entries)
 
 
 class Nudges:
-    """ "Look now" between processes: lost ones cost a heartbeat's delay, nothing else."""
+    """Words between processes, "look now": lost ones cost a heartbeat's delay, nothing else."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis

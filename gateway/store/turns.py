@@ -57,7 +57,10 @@ class Turns:
         self._finish = finish
 
     async def step(self, lease: Lease, fields: Fields, *, lease_s: float) -> bool:
-        """Write progress and renew the lease; True when the user asked to stop. May be repeated. Raises LeaseLost, StoreDown."""
+        """Write progress and renew the lease; True when the user asked to stop.
+
+        May be repeated. Raises LeaseLost, StoreDown.
+        """
         key = lease.conversation
         ours, stop = await self._step(
             [keys.state(key), keys.due(keys.partition(key))],

@@ -1,0 +1,5 @@
+"""`python -m gateway` is `threadway`."""
+
+from gateway.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""The pool of threadway: everything that waits, thinks or posts."""

@@ -1,0 +1,39 @@
+"""What threadway itself says in a chat: one honest sentence each, with the turn's id where something went wrong."""
+
+from __future__ import annotations
+
+from gateway.domain.messages import Command
+
+HELP = (
+    "I am an assistant; write to me and I answer.\n\n"
+    "- `/new` starts a new conversation, the old one is put away\n"
+    "- `/stop` stops the answer I am working on\n"
+    "- `/help` shows this list\n\n"
+    "On Slack write `!new`, `!stop` and `!help` instead. In groups and channels mention me or reply to me."
+)
+COMMANDS = {
+    Command.START: "Hello! " + HELP,
+    Command.HELP: HELP,
+    Command.NEW: "A new conversation begins. I no longer see what we said before.",
+    Command.STOP: "There is nothing to stop.",
+}
+STOPPED = "Stopped."
+ENDINGS = {
+    "failed": "Sorry, the assistant could not finish this answer (turn {turn}). Please try again.",
+    "rate_limited": "Sorry, the assistant's model is over its limit right now (turn {turn}). Please try again later.",
+    "expired": "Sorry, this answer took longer than the assistant's time limit and has expired (turn {turn}).",
+    "cancelled": "This answer was cancelled (turn {turn}).",
+    "incomplete": "The answer ends here because it reached its length limit (turn {turn}).",
+    "filtered": "The answer ends here because the model's content filter stopped it (turn {turn}).",
+    "timeout": "Sorry, this answer took too long and was stopped (turn {turn}). Please try again.",
+    "rounds": "Sorry, the assistant asked for tools too many times and was stopped (turn {turn}).",
+    "refused": "Sorry, the assistant is not set up correctly and refused this message (turn {turn}).",
+    "poison": "Sorry, this message could not be processed; it was put aside for the operator (turn {turn}).",
+    "empty": "The assistant gave an empty answer (turn {turn}). Please try again.",
+}
+WAITING = "I cannot reach my assistant right now. Your message is kept and will be answered (turn {turn})."
+UNSURE = (
+    "I was interrupted while sending and cannot see whether everything above arrived (turn {turn}). "
+    "If something is missing, please ask again."
+)
+FORGOT = "(My record of our earlier conversation is gone, so I begin anew.)"

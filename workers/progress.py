@@ -1,0 +1,50 @@
+"""A turn in a worker's hands: its stored state, its lease and the two kept in step."""
+
+from __future__ import annotations
+
+from gateway.domain.errors import LeaseLost
+from gateway.domain.pacing import Clock
+from gateway.domain.turns import Turn
+from gateway.store import Store
+from gateway.store.turns import Fields
+from workers.holding import Hold
+
+
+class Progress:
+    """Writes a turn's progress under its fence; every write renews the lease."""
+
+    def __init__(self, turn: Turn, hold: Hold, store: Store, clock: Clock, *, lease_s: float) -> None:
+        self.turn = turn
+        self.hold = hold
+        self._store = store
+        self._clock = clock
+        self._lease_s = lease_s
+        self._taken_at = clock.monotonic()
+
+    @property
+    def now_ms(self) -> int:
+        """Redis's time, as far as this worker can know it without asking."""
+        return self.turn.taken_ms + int((self._clock.monotonic() - self._taken_at) * 1000)
+
+    async def step(self, fields: Fields) -> None:
+        """Write fields of the turn ("" deletes one). Raises LeaseLost, StoreDown."""
+        asked_at = self._clock.monotonic()
+        if await self._store.turns.step(self.turn.lease, fields, lease_s=self._lease_s):
+            self.hold.stop.set()
+        self.hold.renewed(asked_at)
+
+    async def park(self, delay_s: float, fields: Fields | None = None, *, clean: bool = True) -> None:
+        """Put the turn down for a while and give the lease back. Raises LeaseLost, StoreDown."""
+        await self._store.turns.park(self.turn.lease, delay_s, fields, clean=clean)
+        self.trace("parked", for_s=round(delay_s, 2))
+
+    async def finish(self, *, through_stop: bool = False, new_thread: bool = False) -> int:
+        """End the turn; how many messages wait now. Raises LeaseLost, StoreDown."""
+        if self.hold.lost:
+            raise LeaseLost(self.turn.conversation)
+        return await self._store.turns.finish(self.turn.lease, through_stop=through_stop, new_thread=new_thread)
+
+    def trace(self, event: str, **detail: object) -> None:
+        """Note an event in the timeline of every message of the batch."""
+        for message in self.turn.batch:
+            self._store.timeline.record(self.turn.conversation, message.message_id, event, turn=self.turn.id, **detail)
