@@ -82,17 +82,19 @@ class Adapter(Protocol):
         """
 
     async def post(self, to: Destination, part: OutboundPart, key: str) -> str:
-        """Send one part and return the platform's message id. `key` names this part for ever (for platforms with metadata).
+        """Send one part and return the platform's message id. `key` names this part for ever, where a platform has
+        metadata.
 
-        Raises RateLimited, Unreachable (surely not sent), Ambiguous (perhaps sent), FormatRefused (send `part.plain()`),
-        DeliveryRefused, ConversationMoved. Not idempotent: the caller's delivery ledger decides about repeating.
+        Raises RateLimited, Unreachable (surely not sent), Ambiguous (perhaps sent), FormatRefused (send
+        `part.plain()`), DeliveryRefused, ConversationMoved, TokenRefused. Not idempotent: the caller's delivery ledger
+        decides about repeating.
         """
 
     async def working(self, to: Destination) -> None:
         """Show "typing…"; best effort, never raises; called every `capabilities.working_every_s` while a turn runs."""
 
     async def close(self) -> None:
-        """Give back connections; called once, on the loop that used the adapter. May be called without any use before."""
+        """Give back connections; called once, on the loop that used the adapter, perhaps without any use before."""
 
 
 @runtime_checkable
@@ -112,7 +114,10 @@ class FindingPosted(Protocol):
     """An adapter whose platform can be asked whether a part arrived (Slack: message metadata)."""
 
     async def find_posted(self, to: Destination, key: str, since_ms: int) -> str | None:
-        """The platform's id of the part posted under `key`, None if it surely is not there. Raises Retryable."""
+        """The platform's id of the part posted under `key`, None if it surely is not there.
+
+        Raises Retryable; DeliveryRefused where the platform will not tell (a scope is missing, the channel is gone).
+        """
 
 
 @runtime_checkable

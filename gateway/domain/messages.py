@@ -61,7 +61,7 @@ class InboundMessage:
     message_id: str = ""
     """The platform's id of the message, for replies, edits and `why`."""
     reply_to: str = ""
-    """What the adapter needs to post the reply in the right place (a Slack thread's ts); "" where the key says it all."""
+    """What the adapter needs to post in the right place (a Slack thread's ts); "" where the key says it all."""
     sent_ms: int = 0
     """The platform's own time of the message, ms since the epoch."""
 

@@ -1,0 +1,32 @@
+"""Where a Slack message belongs: the key "slack:<team>:<channel>:<root or ->", which nobody else takes apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.domain.messages import ConversationKey, Destination
+
+_NO_ROOT = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One conversation, as Slack's methods want it."""
+
+    team: str
+    channel: str
+    root: str | None = None
+    """ts of the message that opens the thread; None is a direct message that is one conversation as a whole."""
+
+    @property
+    def key(self) -> ConversationKey:
+        """The conversation's key."""
+        return ConversationKey(f"slack:{self.team}:{self.channel}:{self.root or _NO_ROOT}")
+
+    @classmethod
+    def of(cls, to: Destination) -> Address:
+        """Read a destination; its `reply_to` is the thread. Raises ValueError for one that we did not make."""
+        name, team, channel, root = to.conversation.split(":")
+        if name != "slack" or not (team and channel and root):
+            raise ValueError(f"not a Slack conversation: {to.conversation}")
+        return cls(team, channel, to.reply_to or (None if root == _NO_ROOT else root))

@@ -1,0 +1,212 @@
+"""Telegram's updates → InboundMessage. Pure: no network, no clock, no state.
+
+Wire facts: Bot API 10.0, https://core.telegram.org/bots/api (Update, Message, MessageEntity; offsets are UTF-16 units).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from telegram import Message, MessageEntity, Update
+from telegram.constants import ChatType
+
+from gateway.domain.commands import Order, parse_order
+from gateway.domain.messages import Attachment, Command, InboundMessage
+from gateway.telegram.address import Address
+
+ALLOWED_UPDATES = ("message",)
+"""What we ask Telegram for: exactly what `normalise` answers. Everything else would be fetched to be thrown away."""
+
+_TELEGRAM_ITSELF = 777000
+"""Author of the posts that a linked channel forwards into its discussion group."""
+
+
+class Malformed(ValueError):
+    """Bytes that are no update: retrying cannot help, its sender has to see a refusal (webhook) or we a log line."""
+
+
+@dataclass(frozen=True, slots=True)
+class BotIdentity:
+    """Who we are, as getMe says; needed to know when a group speaks to us."""
+
+    id: int
+    username: str
+
+    def is_named(self, name: str) -> bool:
+        """Whether `name` (no @) is ours; user names are case-insensitive."""
+        return name.lower() == self.username.lower()
+
+
+def read_update(raw: object, me: BotIdentity) -> InboundMessage | None:
+    """The message of one decoded JSON update, None where there is nothing to answer. Raises Malformed, nothing else."""
+    if not isinstance(raw, dict) or type(raw.get("update_id")) is not int:
+        raise Malformed("no update_id")
+    try:
+        return normalise(Update.de_json(raw), me)
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, OSError, RecursionError) as error:
+        # the library trusts Telegram's types; a field of a wrong one surfaces as any of these, here or there
+        raise Malformed(f"update {raw['update_id']}: {type(error).__name__}") from error
+
+
+def normalise(update: Update, me: BotIdentity) -> InboundMessage | None:
+    """The message of `update`, None where there is nothing for us to answer.
+
+    None: edits, channel posts, business messages and all other update types; service messages (members, pins, migration
+    to a supergroup); other bots; in groups whatever neither mentions, answers nor commands us.
+    """
+    message = update.message
+    if message is None or message.business_connection_id is not None:
+        return None
+    author = _author(message)
+    if author is None:
+        return None
+    in_group = message.chat.type in (ChatType.GROUP, ChatType.SUPERGROUP)
+    if not in_group and message.chat.type != ChatType.PRIVATE:
+        return None
+    text, mentioned = _without_mention(message, me)
+    order = parse_order(text, "/")
+    if order is not None and order.addressee and not me.is_named(order.addressee):
+        if in_group:
+            return None  # another bot's command
+        order = None  # nobody else is there to obey: it is text
+    if in_group and not (mentioned or _answers_us(message, me) or _commands_us(order)):
+        return None
+    if order is not None and order.addressee and order.command is None:
+        text = f"/{order.word} {order.argument}".rstrip()  # an assistant's own word: keep it, drop our name
+    attachments = _attachments(message)
+    if not (text or attachments or mentioned):
+        return None  # a service message, or content that has no words: dice, games, gifts
+    author_id, author_name = author
+    address = _address(message, me, in_group)
+    command = order.command if order is not None else None
+    if not (text or attachments):
+        command = Command.HELP  # called by name and nothing more: an empty question would fail at every backend
+    return InboundMessage(
+        conversation=address.key,
+        dedupe_keys=(f"{me.id}:{update.update_id}",),
+        text=text,
+        author_id=author_id,
+        author_name=author_name,
+        language=(message.from_user.language_code or "") if message.from_user else "",
+        command=command,
+        argument=order.argument if order is not None and order.command is not None else "",
+        attachments=attachments,
+        message_id=str(message.message_id),
+        reply_to=address.reply_to,
+        sent_ms=int(message.date.timestamp() * 1000),
+    )
+
+
+def _author(message: Message) -> tuple[str, str] | None:
+    """(id, name) of who wrote it: a user, or the chat an anonymous admin or a channel speaks as; None for bots."""
+    if message.is_automatic_forward or (message.from_user and message.from_user.id == _TELEGRAM_ITSELF):
+        return None
+    if message.sender_chat is not None:
+        # from_user is a stand-in bot shared by all of Telegram (1087968824): never an identity
+        return f"chat:{message.sender_chat.id}", clean(message.sender_chat.effective_name or "")
+    if message.from_user is None or message.from_user.is_bot:
+        return None
+    return str(message.from_user.id), clean(message.from_user.full_name)
+
+
+def _address(message: Message, me: BotIdentity, in_group: bool) -> Address:
+    # A plain reply in a supergroup carries message_thread_id too: only is_topic_message makes it a topic.
+    topic = message.message_thread_id if message.is_topic_message else None
+    return Address(
+        bot_id=me.id,
+        chat_id=message.chat.id,
+        topic=topic,
+        answers=message.message_id if in_group else None,
+        general=in_group and bool(message.chat.is_forum) and topic is None,
+    )
+
+
+def _without_mention(message: Message, me: BotIdentity) -> tuple[str, bool]:
+    """The text or caption without our own name, and whether it named us."""
+    if message.text is not None:
+        written, entities = message.text, message.entities
+    elif message.caption is not None:
+        written, entities = message.caption, message.caption_entities
+    else:
+        return _said_without_text(message), False
+    units = written.encode("utf-16-le", "surrogatepass")
+    mentioned = False
+    for entity in sorted(entities, key=lambda e: e.offset, reverse=True):  # from the end: earlier offsets stay right
+        start, end = entity.offset * 2, (entity.offset + entity.length) * 2
+        if not _names_us(entity, units[start:end].decode("utf-16-le", "replace"), me):
+            continue
+        mentioned = True
+        before, after = units[:start], units[end:]
+        if after.startswith(b" \0") and (not before or before.endswith((b" \0", b"\n\0"))):
+            after = after[2:]  # "hey @bot please" becomes "hey please", not "hey  please"
+        units = before + after
+    return clean(units.decode("utf-16-le", "replace")).strip(), mentioned
+
+
+def _names_us(entity: MessageEntity, written: str, me: BotIdentity) -> bool:
+    if entity.type == MessageEntity.MENTION:
+        return me.is_named(written.removeprefix("@"))
+    return entity.type == MessageEntity.TEXT_MENTION and entity.user is not None and entity.user.id == me.id
+
+
+def _answers_us(message: Message, me: BotIdentity) -> bool:
+    """Whether it replies to a message of ours. In a topic everything "replies" to its root, which says nothing."""
+    replied = message.reply_to_message
+    if replied is None or replied.from_user is None or replied.from_user.id != me.id:
+        return False
+    return not (message.is_topic_message and replied.message_id == message.message_thread_id)
+
+
+def _commands_us(order: Order | None) -> bool:
+    """Whether it is a command for us. One without a name is ours only if we know it: groups have many bots."""
+    return order is not None and (bool(order.addressee) or order.command is not None)
+
+
+def _said_without_text(message: Message) -> str:
+    """Words for content that is neither text nor file but can be said in words."""
+    if message.sticker is not None:
+        return clean(message.sticker.emoji or "")
+    if message.location is not None:
+        return f"📍 {message.location.latitude}, {message.location.longitude}"
+    if message.contact is not None:
+        names = (message.contact.first_name, message.contact.last_name, message.contact.phone_number)
+        return clean(" ".join(filter(None, names)))
+    return ""
+
+
+def _attachments(message: Message) -> tuple[Attachment, ...]:
+    found: list[Attachment] = []
+    if message.photo:
+        largest = message.photo[-1]  # Telegram lists the sizes of one picture in ascending order
+        found.append(Attachment("image", largest.file_id, mime="image/jpeg", size_bytes=largest.file_size))
+    if message.voice:
+        found.append(_file("voice", message.voice))
+    if message.audio:
+        found.append(_file("audio", message.audio))
+    for video in (message.video, message.video_note):
+        if video:
+            found.append(_file("video", video))
+    if message.document:  # an animation arrives as a document too, for clients that know no animations
+        found.append(_file("document", message.document))
+    return tuple(found)
+
+
+def _file(kind: str, file: object) -> Attachment:
+    """An Attachment from any of the library's file classes; which of name, type and size exist differs by class."""
+    fields: Mapping[str, object] = {
+        name: getattr(file, name, None) for name in ("file_id", "file_name", "mime_type", "file_size")
+    }
+    size = fields["file_size"]
+    return Attachment(
+        kind=kind,
+        file_id=str(fields["file_id"]),
+        name=clean(str(fields["file_name"] or "")),
+        mime=clean(str(fields["mime_type"] or "")),
+        size_bytes=size if isinstance(size, int) else None,
+    )
+
+
+def clean(text: str) -> str:
+    """`text` without what JSON may carry but neither Redis nor SQL can store: lone surrogates and NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")

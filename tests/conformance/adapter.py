@@ -1,0 +1,215 @@
+"""The suite every adapter passes: ours, and a stranger's.
+
+Use it by subclassing `AdapterConformance` in a test module and giving it a `subject` fixture: the adapter, built
+against a small server (or whatever stands for the platform), and the few things a user or the platform does. Never edit
+the suite for one adapter: what it asks is the contract of gateway/domain/adapter.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import pytest
+
+from gateway.domain.adapter import Accept, Accepted, Adapter
+from gateway.domain.errors import (
+    Ambiguous,
+    DeliveryRefused,
+    FormatRefused,
+    RateLimited,
+    StoreDown,
+    ThreadwayError,
+    Unreachable,
+)
+from gateway.domain.messages import Destination, InboundMessage, OutboundPart
+from gateway.domain.pacing import SystemClock
+
+NASTY = (
+    "plain",
+    "**bold** _it_ `code` [a](https://example.com)\n\n```py\nprint('<&>')\n```\n",
+    "# H\n\n- one\n  - two\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
+    "<b>html</b> & <!channel> <@U123> &lt;",
+    "**never closed `nor this",
+    "مرحبا **世界** 👩‍🔧 \U0001f1ef\U0001f1f5",
+    "\n\n---\n\n> quote\n>> deeper\n",
+    "x" * 30_000,
+    "👩‍🔧 " * 5_000,
+    "```\n" + "line\n" * 5_000 + "```",
+)
+FAULTS: Mapping[str, type[ThreadwayError]] = {
+    "slow down": RateLimited,
+    "silent": Ambiguous,
+    "server error": Ambiguous,
+    "refused": DeliveryRefused,
+    "bad markup": FormatRefused,
+    "away": Unreachable,
+}
+"""What a platform may do to a post, by name, and what the adapter has to say about it; "away" lasts, so it is last."""
+
+
+class HastyClock(SystemClock):
+    """A clock for backoffs: nobody waits, what was asked for is kept."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        """Give way to others once instead of waiting."""
+        self.slept.append(seconds)
+        await asyncio.sleep(0)
+
+
+class Inbox:
+    """Stands for the store: keeps what it accepts, knows duplicates, and can be told to refuse first."""
+
+    def __init__(self) -> None:
+        self.messages: list[InboundMessage] = []
+        self.refusals: list[Accepted | StoreDown] = []
+        """Consumed first, one per call; then everything is stored."""
+        self.offered = 0
+        self._seen: set[str] = set()
+        self._changed = asyncio.Condition()
+
+    async def accept(self, message: InboundMessage) -> Accepted:
+        """The `Accept` of the contract."""
+        self.offered += 1
+        outcome = self._decide(message)
+        async with self._changed:
+            self._changed.notify_all()
+        if isinstance(outcome, StoreDown):
+            raise outcome
+        return outcome
+
+    def _decide(self, message: InboundMessage) -> Accepted | StoreDown:
+        if self.refusals:
+            return self.refusals.pop(0)
+        if self._seen.intersection(message.dedupe_keys):
+            return Accepted.DUPLICATE
+        self._seen.update(message.dedupe_keys)
+        self.messages.append(message)
+        return Accepted.STORED
+
+    async def holds(self, count: int) -> list[InboundMessage]:
+        """Wait until `count` messages are stored."""
+        async with asyncio.timeout(10), self._changed:
+            await self._changed.wait_for(lambda: len(self.messages) >= count)
+        return self.messages
+
+    async def was_offered(self, times: int) -> None:
+        """Wait until `accept` was called `times` times in all."""
+        async with asyncio.timeout(10), self._changed:
+            await self._changed.wait_for(lambda: self.offered >= times)
+
+
+@dataclass
+class Subject:
+    """An adapter under test and the hands of its user and its platform."""
+
+    adapter: Adapter
+    say: Callable[[str, Accept], Awaitable[None]]
+    """A user writes a text; the platform delivers it, again and again while it is not acknowledged."""
+    posted: Callable[[], Sequence[str]]
+    """The texts that arrived at the platform, in order."""
+    nowhere: Destination
+    """A place that has the adapter's form and does not exist."""
+    faults: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    """How to make the platform do one of FAULTS to the next post; those that cannot happen there are left out."""
+
+
+async def heard(subject: Subject, text: str, inbox: Inbox) -> InboundMessage:
+    """Let the user say `text` and wait for it to be stored."""
+    count = len(inbox.messages)
+    receiving = asyncio.ensure_future(subject.adapter.receive(inbox.accept))
+    saying = asyncio.ensure_future(subject.say(text, inbox.accept))
+    storing = asyncio.ensure_future(inbox.holds(count + 1))
+    try:
+        await storing
+    finally:
+        await asyncio.wait_for(saying, 10)
+        receiving.cancel()
+        with suppress(asyncio.CancelledError):
+            await receiving
+    return inbox.messages[count]
+
+
+class AdapterConformance:
+    """Subclass it as `class TestMine(AdapterConformance)` with a fixture `subject`."""
+
+    def test_it_has_the_form_of_an_adapter(self, subject: Subject) -> None:
+        """All methods there, a name that keys can begin with, sane capabilities."""
+        assert isinstance(subject.adapter, Adapter)
+        assert subject.adapter.name
+        assert ":" not in subject.adapter.name
+        assert subject.adapter.capabilities.max_text_utf16 > 0
+        assert subject.adapter.capabilities.working_every_s >= 0
+
+    @pytest.mark.parametrize("reply", NASTY)
+    def test_every_reply_renders_within_the_limit(self, subject: Subject, reply: str) -> None:
+        """Never an exception, never an empty or too long part, and parts survive the delivery ledger."""
+        parts = subject.adapter.render(reply)
+        assert parts
+        for part in parts:
+            assert part.text.strip()
+            assert len(part.text.encode("utf-16-le")) // 2 <= subject.adapter.capabilities.max_text_utf16
+            assert OutboundPart.from_json(part.to_json()) == part
+
+    def test_an_empty_reply_has_no_part(self, subject: Subject) -> None:
+        """Nothing to say is nothing to send."""
+        assert list(subject.adapter.render("")) == []
+
+    async def test_a_message_is_heard_and_answered_in_its_place(self, subject: Subject) -> None:
+        """The way in and back: the key is the adapter's own, and a reply to it arrives."""
+        message = await heard(subject, "what is 12 times 12?", Inbox())
+        assert message.conversation.startswith(f"{subject.adapter.name}:")
+        assert message.dedupe_keys
+        assert all(message.dedupe_keys)
+        assert message.text == "what is 12 times 12?"
+        assert message.author_id
+        assert InboundMessage.from_json(message.to_json()) == message
+        to = Destination(message.conversation, message.reply_to)
+        ids = [await subject.adapter.post(to, part, f"k#{part.text}") for part in (_part("144"), _part("bye"))]
+        assert list(subject.posted()) == ["144", "bye"]
+        assert all(ids)
+        assert len(set(ids)) == 2
+
+    @pytest.mark.parametrize("refusal", [StoreDown("away"), Accepted.FULL], ids=["store down", "inbox full"])
+    async def test_what_was_not_stored_is_offered_again(self, subject: Subject, refusal: Accepted | StoreDown) -> None:
+        """No acknowledgement before the message is durable; the same message keeps its dedupe keys."""
+        inbox = Inbox()
+        inbox.refusals = [refusal]
+        await heard(subject, "do not lose me", inbox)
+        assert [message.text for message in inbox.messages] == ["do not lose me"]
+        assert inbox.offered >= 2
+
+    async def test_a_failed_post_says_what_to_do_next(self, subject: Subject) -> None:
+        """Each fault as the leaf of the error tree that the delivery ledger acts upon; no text of the user in it."""
+        assert subject.faults.keys() <= FAULTS.keys()
+        message = await heard(subject, "hello", Inbox())
+        for fault, expected in FAULTS.items():
+            if fault not in subject.faults:
+                continue
+            await subject.faults[fault]()
+            with pytest.raises(ThreadwayError) as caught:
+                await subject.adapter.post(Destination(message.conversation, message.reply_to), _part("hi"), "k#0")
+            assert caught.type is expected, fault
+            assert "hi" not in str(caught.value).split()
+            if isinstance(caught.value, RateLimited):
+                assert caught.value.retry_after_s
+
+    async def test_showing_work_never_raises(self, subject: Subject) -> None:
+        """Typing is decoration: no place, no platform, no matter."""
+        await subject.adapter.working(subject.nowhere)
+        if "away" in subject.faults:
+            await subject.faults["away"]()
+            await subject.adapter.working(subject.nowhere)
+
+    async def test_closing_needs_no_use_before(self, subject: Subject) -> None:
+        """Called once at shutdown, whatever happened before it."""
+        await subject.adapter.close()
+
+
+def _part(text: str) -> OutboundPart:
+    return OutboundPart(text)
