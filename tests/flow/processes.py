@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -171,17 +172,19 @@ class Fleet:
 
 async def until_ready(url: str, process: Process, timeout_s: float = 30.0) -> None:
     """Return when /readyz says 200."""
-    async with asyncio.timeout(timeout_s), aiohttp.ClientSession() as http:
-        while True:
+    said: object = "no answer"
+    end = time.monotonic() + timeout_s
+    async with aiohttp.ClientSession() as http:
+        while time.monotonic() < end and process.process.returncode is None:
             try:
                 async with http.get(f"{url}/readyz") as answer:
                     if answer.status == 200:
                         return
+                    said = await answer.text()
             except aiohttp.ClientConnectionError:
                 pass
-            if process.process.returncode is not None:
-                raise AssertionError(f"{process.name} ended:\n" + "\n".join(process.lines[-60:]))
             await asyncio.sleep(0.05)
+    raise AssertionError(f"{process.name} is not ready: {said}\n" + "\n".join(process.lines[-60:]))
 
 
 async def until(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
