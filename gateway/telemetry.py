@@ -74,6 +74,8 @@ def configure_logging(level: str = "INFO", *, json: bool | None = None) -> None:
     root.setLevel(level.upper())
     for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # At ERROR it writes down server answers that it cannot read, with the texts in them.
+    logging.getLogger("telegram.request").setLevel(logging.CRITICAL)
 
 
 _NOISY = (

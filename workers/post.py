@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.domain.adapter import Adapter, FindingPosted
-from gateway.domain.errors import Ambiguous, ConversationMoved, FormatRefused, RateLimited, Unreachable
+from gateway.domain.errors import Ambiguous, ConversationMoved, DeliveryRefused, FormatRefused, RateLimited, Unreachable
 from gateway.domain.messages import ConversationKey, Destination, OutboundPart
 from gateway.domain.turns import Turn
 from gateway.telemetry import PARTS, log
@@ -69,12 +69,13 @@ class _Poster:
         """Post once, or find out that it was posted. Raises Retryable, DeliveryRefused, LeaseLost."""
         turn = self._progress.turn
         if turn.part_intended == self._number:
-            if not isinstance(self._adapter, FindingPosted):
+            try:
+                if found := await self._find():
+                    log.info("part.found", turn=turn.id, part=self._number)
+                    return found
+            except DeliveryRefused:
                 log.warning("part.unknown", turn=turn.id, part=self._number)
                 return UNKNOWN
-            if found := await self._adapter.find_posted(self._to, self._key, turn.started_ms or turn.taken_ms):
-                log.info("part.found", turn=turn.id, part=self._number)
-                return found
         turn.part_intended = self._number
         await self._progress.step({"psend": self._number})
         self._progress.hold.check()
@@ -87,6 +88,13 @@ class _Poster:
         except Ambiguous as trouble:
             log.warning("part.ambiguous", turn=turn.id, part=self._number, error=str(trouble))
             raise
+
+    async def _find(self) -> str | None:
+        """The part's id if it is there, None if it surely is not. Raises DeliveryRefused where nobody can tell."""
+        if not isinstance(self._adapter, FindingPosted):
+            raise DeliveryRefused(f"{self._adapter.name} cannot be asked what it has")
+        turn = self._progress.turn
+        return await self._adapter.find_posted(self._to, self._key, turn.started_ms or turn.taken_ms)
 
     async def _send(self) -> str:
         try:

@@ -99,7 +99,7 @@ class Nudges:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(keys.NUDGES)
                     while True:
-                        found = await channel.get_message(timeout=5)
+                        found = await channel.get_message(timeout=2)
                         if found and found["type"] == "message":
                             heard(ConversationKey(found["data"]))
             await asyncio.sleep(1)

@@ -10,10 +10,12 @@ import asyncio
 import json
 import re
 import warnings
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, cast
 
+import aiohttp
+import httpx2
 import openai
 import structlog
 from openai import AsyncOpenAI, DefaultAioHttpClient
@@ -30,6 +32,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.messages import ConversationKey, InboundMessage, RunId, ThreadId
 from workers.backends import AssistantSpec, RunStatus, RunView, ToolCall, ToolOutput
+from workers.sdk_errors import never_connected, retry_after, server_words
 
 log = structlog.get_logger("threadway")
 
@@ -206,7 +209,7 @@ class AssistantsBackend:
                 yield
             except openai.APIError as error:
                 raise _translated(error, creating=creating) from error
-            except (TimeoutError, OSError) as error:
+            except (httpx2.HTTPError, aiohttp.ClientError, OSError, ValueError) as error:  # leaks from the transport
                 raise (Ambiguous if creating else BackendDown)(type(error).__name__) from error
 
 
@@ -217,20 +220,16 @@ warnings.filterwarnings("ignore", message=r".*Assistants API is deprecated", cat
 def _translated(error: openai.APIError, *, creating: bool) -> Exception:
     """What an SDK exception means for us: not done, perhaps done, or refused for good."""
     perhaps = Ambiguous if creating else BackendDown
-    if isinstance(error, openai.APITimeoutError):
-        return perhaps("the backend did not answer in time")
-    if isinstance(error, openai.APIConnectionError):
-        never_sent = any(
-            "Connect" in type(cause).__name__ and "Error" in type(cause).__name__ for cause in _causes(error)
-        )
-        return Unreachable("the backend cannot be reached") if never_sent else perhaps("the connection broke")
     if not isinstance(error, openai.APIStatusError):
-        return perhaps("the backend's answer cannot be read")
-    status, text = error.status_code, _text(error)
+        if never_connected(error):
+            return Unreachable("the backend cannot be reached")
+        return perhaps("the backend did not answer")
+    status, text = error.status_code, server_words(error, "")
+    wish_s = retry_after(error.response.headers)
     if status == 429 and error.code != "insufficient_quota":
-        return RateLimited(text, retry_after_s=_retry_after(error))
+        return RateLimited(text, retry_after_s=wish_s)
     if status in (408, 409) or status >= 500:
-        return perhaps(f"HTTP {status}: {text}", retry_after_s=_retry_after(error))
+        return perhaps(f"HTTP {status}: {text}", retry_after_s=wish_s)
     if status == 404 and re.search(r"no thread found", text, re.I):
         return ThreadGone(text)
     if status == 404 and re.search(r"no assistant found", text, re.I):
@@ -246,26 +245,6 @@ def _object(body: bytes) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise BackendDown("the backend's answer is not an object")
     return data
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__
-
-
-def _text(error: openai.APIStatusError) -> str:
-    body = error.body
-    message = body.get("message") if isinstance(body, dict) else None
-    return str(message or "no reason given")[:500]
-
-
-def _retry_after(error: openai.APIStatusError) -> float | None:
-    try:
-        return float(error.response.headers["retry-after"])
-    except (KeyError, ValueError):
-        return None
 
 
 def _view(run: RunId, status: RunStatus, data: dict[str, Any], poll_after_ms: str | None) -> RunView:
