@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from starlette.applications import Starlette
@@ -148,7 +149,7 @@ class Gateway:
                     await self.clock.sleep(RetryPolicy().delay(attempt, random.random()))  # noqa: S311
                     attempt += 1
             service = Service(opened[0], run_expiry_s=settings.run_expiry_s, wake=wake, models=settings.models)
-            front.app = routes.app(service, key=key)
+            front.app = routes.app(service, key=key, allowed_hosts=our_hosts(settings))
 
         async def ready() -> bool:
             try:
@@ -194,6 +195,12 @@ class Gateway:
 
 def _secret(value: SecretStr | None) -> str:
     return value.get_secret_value() if value else ""
+
+
+def our_hosts(settings: Settings) -> list[str]:
+    """The names under which our own processes and people on this machine may ask for /v1; others are refused."""
+    named = [urlsplit(settings.effective_api_url).hostname or "", settings.host]
+    return sorted({"127.0.0.1", "localhost", "::1", *filter(None, named)} - {"0.0.0.0", "::"})  # noqa: S104
 
 
 class Opening:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json as to_json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from gateway.domain.errors import SettingsInvalid
-from gateway.orphan import end_with_parent
-from gateway.settings import Settings, load
-from gateway.telemetry import configure_logging, log
+
+if TYPE_CHECKING:  # each command imports what it needs: --help is for people who wait
+    from gateway.settings import Settings
 
 app = typer.Typer(
     name="threadway",
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 SPARE_SLOTS = 16
 """Celery's -c beyond the budgets: wake-ups that come over a budget need a slot for the moment it takes to say so."""
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
 
 def main() -> None:
@@ -37,9 +39,12 @@ def main() -> None:
         raise SystemExit(130) from None
 
 
-def _settings(*, quiet: bool = False) -> Settings:
+def _settings(*, level: str | None = None) -> Settings:
+    from gateway.settings import load
+    from gateway.telemetry import configure_logging
+
     settings = load()
-    configure_logging("ERROR" if quiet else settings.log_level)
+    configure_logging(level or settings.log_level)
     return settings
 
 
@@ -48,18 +53,13 @@ def _usage(why: str) -> NoReturn:
     raise SystemExit(2)
 
 
-def _lab_variables(settings: Settings) -> dict[str, str]:
-    """With THREADWAY_LAB=on and no token of a platform, the platforms are the lab's."""
-    if settings.lab != "on" or settings.telegram_on or settings.slack_on:
+def _lab_variables(settings: Settings, *, in_up: bool = False) -> dict[str, str]:
+    """What points a process at the lab where the platforms are the lab's; `in_up`: as `threadway up` would see it."""
+    if not settings.lab_on(in_up) or settings.telegram_on or settings.slack_on:
         return {}
     from gateway.lab.identity import lab_environment
 
     return lab_environment(settings.host, settings.port)
-
-
-def _with_lab(settings: Settings) -> Settings:
-    lab = _lab_variables(settings)
-    return load({**os.environ, **lab}) if lab else settings
 
 
 def _redis_url(settings: Settings) -> str:
@@ -76,19 +76,34 @@ def _redis_url(settings: Settings) -> str:
 @app.command()
 def up() -> None:
     """Run everything on this machine: Redis, gateway, worker, and the lab where no platform is set up."""
+    from gateway.settings import load
+    from gateway.telemetry import configure_logging
+
+    settings = load()
+    if sys.stderr.isatty() and "log_level" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"log_level": "WARNING"})  # a person gets a few lines of words instead
+    configure_logging(settings.log_level)
     from gateway.up import up as run
 
-    raise SystemExit(asyncio.run(run(_settings())))
+    raise SystemExit(asyncio.run(run(settings)))
 
 
 @app.command()
 def gateway() -> None:
     """Run the adapters and the HTTP server."""
-    end_with_parent()
-    settings = _with_lab(_settings())
-    for notice in settings.notices():
-        log.warning("settings.notice", notice=notice)
+    from gateway.children import environment
+    from gateway.orphan import end_with_parent
+    from gateway.settings import load
+    from gateway.telemetry import log
+
+    ours = end_with_parent()
+    settings = _settings()
+    if lab := _lab_variables(settings):
+        settings = load(environment(lab))
     settings = settings.with_redis(_redis_url(settings))
+    if not ours:  # else `threadway up` has said it
+        for notice in settings.notices():
+            log.warning("settings.notice", notice=notice)
     from gateway.serve import serve
 
     raise SystemExit(asyncio.run(serve(settings)))
@@ -102,55 +117,64 @@ def worker(
     context: typer.Context,
     concurrency: Annotated[int, typer.Option("-c", "--concurrency", min=1, help="Turns in flight.")] = 200,
     queues: Annotated[str, typer.Option("-Q", "--queues", help="Queues to consume.")] = "turns,runs",
+    level: Annotated[str | None, typer.Option("-l", "--loglevel", help="As THREADWAY_LOG_LEVEL.")] = None,
     pool: Annotated[str, typer.Option("-P", "--pool", hidden=True)] = "custom",
 ) -> None:
-    """Run a Celery worker with threadway's pool; other options (-n, -l …) go through to Celery."""
+    """Run a Celery worker with threadway's pool; other options (-n, -X …) go through to Celery."""
     if pool != "custom":
         _usage(f"-P {pool}: threadway's turns are coroutines and need its own pool; leave -P out")
     if unknown := sorted(set(queues.split(",")) - {"turns", "runs"}):
         _usage(f"-Q {queues}: unknown queue {', '.join(unknown)}; known: turns, runs")
-    settings = load()
-    lab = _lab_variables(settings)
-    url = _redis_url(settings)
-    slots = concurrency + (settings.runs_concurrency or concurrency) + SPARE_SLOTS
+    from gateway.children import environment
+    from gateway.settings import load
+
+    changes = {"THREADWAY_LOG_LEVEL": level} if level else {}
+    settings = load(environment(changes))
+    # Beside an embedded server runs `threadway up`, whose platforms may be its lab's: its conversations are ours, too.
+    changes |= _lab_variables(settings, in_up=settings.redis_url is None)
+    if settings.redis_url is None:
+        changes["REDIS_URL"] = _redis_url(settings)
+    env = environment(changes)
     root = str(Path(__file__).parent.parent)
-    env = {
-        **os.environ,
-        **lab,
-        **({} if settings.redis_url else {"REDIS_URL": url}),
+    env |= {
         "TW_WORKER_TURNS": str(concurrency),
         "CELERY_CUSTOM_WORKER_POOL": "workers.pool:TurnPool",
-        "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),  # read before the cwd is
+        "PYTHONPATH": os.pathsep.join(filter(None, (root, env.get("PYTHONPATH")))),  # read before the cwd is
     }
-    arguments = ["-A", "workers.main", "worker", "-P", "custom", "-c", str(slots), "-Q", queues]
-    quiet = ["--without-gossip", "--without-mingle"]
-    os.execve(sys.executable, [sys.executable, "-m", "celery", *arguments, *quiet, *context.args], env)  # noqa: S606
+    slots = concurrency + (settings.runs_concurrency or concurrency) + SPARE_SLOTS
+    # Celery warns superusers of pickle, which we refuse; in containers and demos everybody is one.
+    python = [sys.executable, "-W", "ignore:You're running the worker with superuser privileges"]
+    celery = ["-m", "celery", "--quiet", "-A", "workers.main", "worker", "-P", "custom", "-c", str(slots), "-Q", queues]
+    os.execve(python[0], [*python, *celery, "--without-gossip", "--without-mingle", *context.args], env)  # noqa: S606
 
 
 @app.command()
 def chat(
     text: Annotated[str | None, typer.Argument(help="One message; without it, a conversation line by line.")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer to TEXT.")] = 60.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = 60.0,
 ) -> None:
     """Talk to the assistant from the terminal; starts what is needed where nothing runs."""
-    settings = _settings(quiet=True)
+    if text is not None and not text.strip():
+        _usage("TEXT is empty: say something, or leave it out to talk line by line")
+    settings = _settings(level="ERROR")
     from gateway.chat import chat as run
 
     raise SystemExit(asyncio.run(run(settings, text, timeout_s=timeout)))
 
 
 @app.command()
-def doctor(json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False) -> None:
-    """Check settings, Redis, broker, database, backend, tokens and model; say what to do."""
-    settings = _settings(quiet=True)
+def doctor(json: AsJson = False) -> None:
+    """Check settings, Redis, broker, database, backend, model and tokens; say what to do."""
+    settings = _settings(level="CRITICAL")
     from gateway.doctor import doctor as run
 
     raise SystemExit(asyncio.run(run(settings, as_json=json)))
 
 
 @app.command()
-def version() -> None:
+def version(json: AsJson = False) -> None:
     """Print threadway's version."""
     from importlib.metadata import version as of
 
-    print(of("threadway"))  # noqa: T201
+    number = of("threadway")
+    print(to_json.dumps({"threadway": number}) if json else number)  # noqa: T201

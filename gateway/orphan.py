@@ -10,14 +10,17 @@ import signal
 import threading
 
 VARIABLE = "TW_PARENT_FD"
-_GRACE_S = 10.0
+_GRACE_S = 8.0
 
 
-def end_with_parent() -> None:
-    """Send ourselves SIGTERM when the parent is gone, then SIGKILL if that did not help. No-op without a parent."""
+def end_with_parent() -> bool:
+    """Send ourselves SIGTERM when the parent is gone, then SIGKILL if that did not help.
+
+    False, and nothing happens, in a process that was not started by `threadway up` or `chat`.
+    """
     handed = os.environ.pop(VARIABLE, "")
     if not handed.isdigit():
-        return
+        return False
     fd = int(handed)
     os.set_inheritable(fd, False)
 
@@ -29,3 +32,4 @@ def end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+    return True

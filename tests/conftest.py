@@ -28,6 +28,9 @@ def pytest_configure() -> None:
     """Forget what the developer's shell says about threadway, before any test or child process reads it."""
     for name in [n for n in os.environ if n.startswith(_OURS)]:
         del os.environ[name]
+    from gateway.telemetry import configure_logging
+
+    configure_logging("INFO", json=True)
 
 
 def _server_binary() -> str:

@@ -81,6 +81,7 @@ class Worker:
             wake_turn=self.waker.wake_turn,
             wake_run=self.waker.wake_run,
             due_runs=desk.due if desk else None,
+            room=lambda: self.turns.free,
         )
         keeper = self.deps.keeper
         self._start(stack, keeper.run(), sweep.run(), store.nudges.listen(keeper.nudged))
@@ -105,7 +106,11 @@ class Worker:
             lambda: open_database(settings.database_url_value(), migrate=settings.auto_migrate), self.clock, "database"
         )
         stack.push_async_callback(database.close)
-        desk = Desk(database)
+
+        async def wake(run_id: str) -> None:
+            self.waker.wake_run(run_id)
+
+        desk = Desk(database, wake=wake)
         model = make_model(settings)
         stack.push_async_callback(model.close)
         self.executor = Executor(desk, model, lease_s=settings.lease_s, clock=self.clock, retry=RetryPolicy())
@@ -126,7 +131,7 @@ class Worker:
             plan_for=lambda conversation: plans[settings.route(conversation).name],
             context_for=lambda turn, call: _context(store, turn, call),
             keeper=Keeper(store, self.clock, lease_s=settings.lease_s),
-            pace=Pace(self.clock),
+            pace=Pace(self.clock, crowd=lambda: self.turns.active),
             lease_s=settings.lease_s,
             turn_timeout_s=settings.turn_timeout_s,
         )

@@ -23,6 +23,11 @@ class Budget:
         self._waiting: OrderedDict[str, None] = OrderedDict()
 
     @property
+    def active(self) -> int:
+        """How many are at work now."""
+        return len(self._active)
+
+    @property
     def free(self) -> int:
         """How many more could begin now."""
         return self.limit - len(self._active)

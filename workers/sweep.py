@@ -15,7 +15,8 @@ from gateway.telemetry import DUE, SWEPT, log
 INTERVAL_S = 0.7
 """A lone worker looks this often; in a fleet of n each looks n times more rarely, so that the fleet's rhythm stays."""
 AGAIN_S = 1.5
-LIMIT = 20
+LIMIT = 50
+"""Wake-ups per pass at most: what is not woken now is due again in a moment, and a flood of wake-ups helps nobody."""
 
 
 class Sweep:
@@ -30,22 +31,26 @@ class Sweep:
         wake_turn: Callable[[ConversationKey], None],
         wake_run: Callable[[str], None],
         due_runs: Callable[[int], Awaitable[Sequence[str]]] | None,
+        room: Callable[[], int],
     ) -> None:
+        """`room` says how many more turns this process could begin: a full one leaves the waking to others."""
         self._store = store
         self._clock = clock
         self._worker = worker
         self._wake_turn = wake_turn
         self._wake_run = wake_run
         self._due_runs = due_runs
+        self._room = room
         self._fleet = 1
 
     async def once(self) -> int:
-        """One pass over all partitions in one round trip; how many were woken. Raises StoreDown."""
-        found = await self._store.leases.sweep(range(PARTITIONS), limit=LIMIT, again_s=AGAIN_S)
+        """One pass over all partitions, one round trip unless much is due; how many were woken. Raises StoreDown."""
+        limit = min(LIMIT, self._room())
+        found = await self._store.leases.sweep(range(PARTITIONS), limit=limit, again_s=AGAIN_S)
         DUE.set(found.total)
         for conversation in found.conversations:
             self._wake_turn(conversation)
-        runs = await self._due_runs(LIMIT * 5) if self._due_runs else ()
+        runs = await self._due_runs(LIMIT) if self._due_runs else ()
         for run_id in runs:
             self._wake_run(run_id)
         SWEPT.labels("turn").inc(len(found.conversations))

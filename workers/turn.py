@@ -6,6 +6,7 @@ written down before (intent) and after (result), so that any worker may take the
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from workers.wait import Interruption, Pace, follow, patiently
 from workers.working import working
 
 MAX_TRIES = 5
+RENDER_INLINE_CHARS = 10_000
 TELL_AFTER_S = 60.0
 """A user who waits this long for a backend that is away is told so."""
 
@@ -156,8 +158,16 @@ async def _ask_backend(progress: Progress, deps: Deps) -> Reply:
     assert thread is not None
     while True:
         age_s = (progress.now_ms - turn.started_ms) / 1000
+        left_s = deps.turn_timeout_s - age_s
         seen = await follow(
-            deps.backend, thread, view, hold, deps.pace, age_s=age_s, left_s=deps.turn_timeout_s - age_s
+            deps.backend,
+            thread,
+            view,
+            hold,
+            deps.pace,
+            age_s=age_s,
+            left_s=left_s,
+            looked=lambda: progress.trace("looked"),
         )
         if isinstance(seen, RunView) and seen.status is RunStatus.NEEDS_ACTION and hold.stop.is_set():
             seen = Interruption.STOP
@@ -289,7 +299,9 @@ async def _fix_reply(progress: Progress, adapter: Adapter, reply: Reply) -> None
     """From here on the reply is decided: its parts are in the delivery ledger before the first one is posted."""
     turn = progress.turn
     text = f"{phrases.FORGOT}\n\n{reply.text}" if "forgot" in turn.notices else reply.text
-    turn.parts = [part.to_json() for part in adapter.render(text)]
+    # A nasty 100 kB takes a second to render; the loop has a thousand other turns to serve.
+    parts = adapter.render(text) if len(text) < RENDER_INLINE_CHARS else await asyncio.to_thread(adapter.render, text)
+    turn.parts = [part.to_json() for part in parts]
     turn.outcome = reply.outcome
     turn.phase = Phase.REPLYING
     await progress.step({"phase": Phase.REPLYING, "parts": json.dumps(turn.parts), "outcome": reply.outcome})

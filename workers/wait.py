@@ -36,6 +36,8 @@ class Pace:
     in_place_s: float = 3.0
     """Troubles longer than this are not waited out in a slot: the turn is parked."""
     chance: Callable[[], float] = random.random
+    crowd: Callable[[], int] = lambda: 0
+    """How many turns this process works on now."""
 
 
 async def patiently(call: Callable[[int], Awaitable[T]], hold: Hold, pace: Pace) -> T:
@@ -60,9 +62,19 @@ async def patiently(call: Callable[[int], Awaitable[T]], hold: Hold, pace: Pace)
 
 
 async def follow(
-    backend: Backend, thread: ThreadId, view: RunView, hold: Hold, pace: Pace, *, age_s: float, left_s: float
+    backend: Backend,
+    thread: ThreadId,
+    view: RunView,
+    hold: Hold,
+    pace: Pace,
+    *,
+    age_s: float,
+    left_s: float,
+    looked: Callable[[], None],
 ) -> RunView | Interruption:
     """Look at a run until it needs tool outputs or has ended, the user asks to stop, or `left_s` has passed.
+
+    `looked` is called after each look.
 
     `age_s` is the run's age now. Raises what `patiently` and Backend.look raise.
     """
@@ -72,12 +84,18 @@ async def follow(
         waited_s = pace.clock.monotonic() - begun
         if waited_s >= left_s:
             return Interruption.TIMEOUT
-        wish_s = min(view.look_after_s, pace.poll.ceiling_s)
-        if await _stopped_within(hold, pace.clock, pace.poll.delay(age_s + waited_s, pace.chance(), wish_s)):
+        if await _stopped_within(hold, pace.clock, _next_look_s(pace, age_s + waited_s, view)):
             return Interruption.STOP
         view = await patiently(lambda _: backend.look(thread, run), hold, pace)
         LOOKS.inc()
+        looked()
     return view
+
+
+def _next_look_s(pace: Pace, age_s: float, view: RunView) -> float:
+    """The backend's own wish counts, but a gap longer than the policy's would be felt."""
+    wish_s = min(view.look_after_s, pace.poll.ceiling_s)
+    return pace.poll.delay(age_s, pace.chance(), wish_s, pace.crowd())
 
 
 async def _stopped_within(hold: Hold, clock: Clock, seconds: float) -> bool:

@@ -6,6 +6,7 @@ ThreadwayError
 │   ├── Unreachable      surely not done: refused connection, DNS, 503 before any effect
 │   ├── Ambiguous        perhaps done: time-out, reset, 5xx after sending; look before repeating
 │   ├── BackendDown      the backend errs or is away; mail and turn stay stored
+│   ├── RecordsDown      the embedded service's database is away (gateway/assistants/errors.py)
 │   └── StoreDown        Redis is away, full, loading or read-only; intake answers 503
 ├── Refused              never repeat; dead letter or tell the user
 │   ├── BackendRefused   the backend says no and will say no again
@@ -13,6 +14,7 @@ ThreadwayError
 │   │   └── AssistantGone    the backend does not know the assistant (any more): create it again
 │   ├── DeliveryRefused  the platform will not take this part (bot blocked, chat gone, thread gone)
 │   │   └── FormatRefused  the platform will not take this part's markup: send it again as plain text
+│   ├── ApiError         the embedded service's answer to a wrong request (gateway/assistants/errors.py)
 │   └── ConversationMoved  the platform renamed the conversation (Telegram group → supergroup)
 ├── LeaseLost            drop everything at once, someone newer works on it
 ├── StaleRun             the run moved on without us; look again

@@ -52,13 +52,17 @@ class PollPolicy:
     ceiling_s: float = 1.5
     jitter: float = 0.1
     """The delay is multiplied by 1 ± jitter so that turns started together do not poll together."""
+    looks_per_s: float = 400.0
+    """About what one process can look without falling behind: a crowd of turns raises the floor."""
 
-    def delay(self, age_s: float, chance: float, retry_after_s: float = 0.0) -> float:
+    def delay(self, age_s: float, chance: float, retry_after_s: float = 0.0, crowd: int = 0) -> float:
         """Seconds before the next look at a run of `age_s`; `chance` in [0, 1) spreads it.
 
-        Never above `ceiling_s` unless the other side asked for more by `retry_after_s`.
+        `crowd` is how many runs this process follows. Never above `ceiling_s` unless the other side asked for more by
+        `retry_after_s`.
         """
-        wait = min(max(age_s * self.share, self.floor_s), self.ceiling_s)
+        floor = max(self.floor_s, crowd / self.looks_per_s)
+        wait = min(max(age_s * self.share, floor), self.ceiling_s)
         wait = min(wait * (1 + self.jitter * (2 * chance - 1)), self.ceiling_s)
         return max(wait, retry_after_s)
 

@@ -31,18 +31,10 @@ class Store:
     """State shared by all gateways and workers. Build it on the event loop that uses it; `close` when done."""
 
     def __init__(self, url: str, *, connections: int = 64, timeout_s: float = 5.0) -> None:
-        # The default pool raises when it is empty; a thousand turns need one that waits.
-        self._redis = Redis(
-            connection_pool=BlockingConnectionPool.from_url(
-                url,
-                max_connections=connections,
-                timeout=timeout_s,
-                socket_timeout=timeout_s,
-                socket_connect_timeout=timeout_s,
-                health_check_interval=15,
-                decode_responses=True,
-            )
-        )
+        self._redis = _connect(url, connections, timeout_s)
+        # Heartbeats and sweeps have connections of their own: behind a thousand turns' writes a lease would end in the
+        # queue for a connection.
+        self._vital = _connect(url, 2, timeout_s)
         script = self._script
         self.inbox = Inbox(script("ingest"), self._call)
         self.leases = Leases(script("acquire"), self._batch("renew"), self._batch("sweep"), script("keep_leader"))
@@ -68,10 +60,10 @@ class Store:
 
     def _batch(self, name: str) -> Batch:
         """A script called many times, on different partitions, in one round trip."""
-        registered = self._redis.register_script((_LUA / f"{name}.lua").read_text())
+        registered = self._vital.register_script((_LUA / f"{name}.lua").read_text())
 
         async def run(calls: Sequence[tuple[Sequence[str], Sequence[str | int]]]) -> list[Any]:
-            pipe = self._redis.pipeline(transaction=False)
+            pipe = self._vital.pipeline(transaction=False)
             for keys, args in calls:
                 await cast(Awaitable[Any], registered(keys=list(keys), args=list(args), client=pipe))
             return cast(list[Any], await translated(pipe.execute()))
@@ -125,8 +117,23 @@ class Store:
 
     async def close(self) -> None:
         """Give back all connections. The store is not usable afterwards."""
-        await self._redis.aclose()
-        await self._redis.connection_pool.disconnect()
+        for client in (self._redis, self._vital):
+            await client.aclose()
+            await client.connection_pool.disconnect()
+
+
+def _connect(url: str, connections: int, timeout_s: float) -> Redis:
+    """A client whose pool waits for a free connection; the default one raises, and a thousand turns share it."""
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=connections,
+        timeout=4 * timeout_s,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        health_check_interval=15,
+        decode_responses=True,
+    )
+    return Redis(connection_pool=pool)
 
 
 async def translated(call: Awaitable[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -80,12 +81,20 @@ class Leases:
         }
 
     async def sweep(self, partitions: Sequence[int], *, limit: int, again_s: float) -> Due:
-        """What is due and unheld, each named at most once per `again_s` over the whole fleet. Raises StoreDown."""
-        answers = await self._sweep_many([([keys.due(number)], [limit, int(again_s * 1000)]) for number in partitions])
-        return Due(
-            total=sum(int(answer[0]) for answer in answers),
-            conversations=[ConversationKey(key) for answer in answers for key in answer[1:]],
-        )
+        """Up to `limit` of what is due and unheld, each named at most once per `again_s` over the whole fleet.
+
+        Raises StoreDown.
+        """
+        counts = await self._sweep_many([([keys.due(number)], [0, 0]) for number in partitions])
+        due = {number: int(answer[0]) for number, answer in zip(partitions, counts, strict=True) if int(answer[0])}
+        share, left = [], limit
+        for number in random.sample(list(due), len(due)):  # no partition comes first for ever
+            taken = min(left, due[number])
+            left -= taken
+            if taken:
+                share.append((number, taken))
+        answers = await self._sweep_many([([keys.due(n)], [taken, int(again_s * 1000)]) for n, taken in share])
+        return Due(sum(due.values()), [ConversationKey(key) for answer in answers for key in answer[1:]])
 
     async def lead(self, role: str, owner: str, *, ttl_s: float) -> bool:
         """Take or renew a leader role; False when another owner has it. May be called at any time. Raises StoreDown."""

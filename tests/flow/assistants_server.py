@@ -6,9 +6,11 @@
     slow 5 …       → completed after 5 s
     never          → in progress until cancelled
     tool 6*7       → asks for calculator("6*7"), replies with its output
+    long 1200      → completed, 1200 words
+    toolloop 1+1   → asks for calculator("1+1") again and again
     tools          → asks for calculator("12*12") and calculator("2+3") at once
 
-Strict where the API is: one active run per thread, all outputs at once, no duplicate thread for one key is forgiven.
+Strict where the API is: one active run per thread, all outputs at once.
 Control: POST /control {"down": true} makes every /v1 call answer 503; GET /control/log tells what happened.
 """
 
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import sys
 import time
 from dataclasses import dataclass, field
@@ -52,12 +55,14 @@ class Server:
         self.delay_s = 0.0
         self.looks = 0
         self.refusals: list[str] = []
+        self.began = asyncio.Event()
 
     def id(self, kind: str) -> str:
         return f"{kind}_{next(self.ids)}"
 
     # -- behaviour ---------------------------------------------------------------------------------------------------
     def begin(self, run: Run) -> None:
+        self.began.set()
         word, _, rest = run.text.partition(" ")
         match word:
             case "fail":
@@ -69,13 +74,13 @@ class Server:
             case "cut":
                 run.problem = {"incomplete_details": {"reason": "max_completion_tokens"}}
                 self.say(run, "a partial answer", "incomplete")
-            case "tool" | "tools":
-                expressions = [rest] if word == "tool" else ["12*12", "2+3"]
+            case "tool" | "tools" | "toolloop":
+                expressions = [rest] if word != "tools" else ["12*12", "2+3"]
                 run.calls = [
                     {
                         "id": self.id("call"),
                         "type": "function",
-                        "function": {"name": "calculator", "arguments": '{"expression": "%s"}' % e},
+                        "function": {"name": "calculator", "arguments": json.dumps({"expression": e})},
                     }
                     for e in expressions
                 ]
@@ -93,6 +98,8 @@ class Server:
         if time.monotonic() - run.created >= wait:
             users = sum(m["role"] == "user" for m in self.threads[run.thread])
             text = " and ".join(run.outputs) if run.outputs else f"echo {users}: {run.text}"
+            if word == "long":
+                text = " ".join(f"word{n}" for n in range(int(rest)))
             self.say(run, text, "completed")
 
     def say(self, run: Run, text: str, status: str) -> None:
@@ -105,8 +112,8 @@ class Server:
         if run.status == "requires_action":
             action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": run.calls}}
         return {
-            "id": run.id, "object": "thread.run", "thread_id": run.thread, "assistant_id": "asst_1", "status": run.status,
-            "created_at": int(time.time()), "metadata": run.metadata, "required_action": action, "model": "fake",
+            "id": run.id, "object": "thread.run", "thread_id": run.thread, "assistant_id": "asst_1", "model": "fake",
+            "status": run.status, "created_at": int(time.time()), "metadata": run.metadata, "required_action": action,
             "instructions": "", "tools": [], "last_error": None, "incomplete_details": None, "expires_at": None,
             "started_at": None, "cancelled_at": None, "failed_at": None, "completed_at": None, "usage": None,
             "parallel_tool_calls": True, **run.problem,
@@ -177,6 +184,8 @@ class Server:
             return refused(400, f"Expected tool outputs for call_ids {wanted}, got {list(outputs)}")
         run.outputs = [outputs[name] for name in wanted]
         run.status = "in_progress"
+        if run.text.startswith("toolloop"):
+            self.begin(run)
         return web.json_response(self.view(run))
 
     async def messages_list(self, request: web.Request) -> web.Response:

@@ -23,9 +23,7 @@ async def fleet(tmp_path: Path, redis_url: str) -> AsyncIterator[Fleet]:
     started = Fleet(tmp_path, environment(tmp_path, redis_url))
     yield started
     await started.end()
-    for process in started.processes:
-        print(f"--- {process.name} {process.process.pid}")
-        print("\n".join(process.lines[-80:]))
+    started.show()
 
 
 @pytest.fixture

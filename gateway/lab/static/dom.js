@@ -52,6 +52,8 @@ export function clock(ms) {
 /** Swap a list's nodes; the one with the focus (by data-place) keeps it. */
 export function replaceKeepingFocus(parent, nodes) {
   const place = parent.contains(document.activeElement) ? document.activeElement.dataset.place : null;
+  const scrolled = [parent.parentElement.scrollLeft, parent.parentElement.scrollTop];
   parent.replaceChildren(...nodes);
+  [parent.parentElement.scrollLeft, parent.parentElement.scrollTop] = scrolled;
   if (place !== null) parent.querySelector(`[data-place="${CSS.escape(place)}"]`)?.focus();
 }

@@ -18,33 +18,46 @@ export class Log {
     const atEnd = key !== this.key || this.node.scrollHeight - this.node.scrollTop - this.node.clientHeight < 60;
     if (key !== this.key) this.list.replaceChildren();
     this.key = key;
-    const placed = placeTraces(messages, traces);
-    const redraw = () => this.show({ key, messages, traces, typing, context, welcome });
     let previous = null;
     const items = messages.map((message) => {
-      const trace = placed.get(message.id);
       const grouped = previous && previous.author.id === message.author.id && message.at_ms - previous.at_ms < 120_000;
       previous = message;
-      const extra = context.extra?.(message) ?? "";
       return {
         key: message.id,
-        sign: JSON.stringify([message, traceSign(trace), grouped, extra]),
-        make: () => {
-          const node = this.draw(message, { ...context, grouped, extra });
-          const told = trace ? traceNode(trace, redraw) : null;
-          if (told) (node.querySelector(".body") ?? node).append(told);
-          return node;
-        },
+        sign: JSON.stringify([message, grouped, context.extra?.(message)]),
+        make: () => this.draw(message, { ...context, grouped }),
       };
     });
-    const focused = document.activeElement?.closest("[data-key]")?.dataset.key;
-    const wasPill = document.activeElement?.classList.contains("pill");
     reconcile(this.list, items);
-    if (wasPill && focused) this.list.querySelector(`[data-key="${CSS.escape(focused)}"] .pill`)?.focus();
+    this.shown = { messages, traces };
+    this.showTraces();
     this.showEmpty(messages.length === 0, welcome);
     this.typing.textContent = typing ? `Threadway ${typing}` : "";
     this.typing.classList.toggle("on", Boolean(typing));
     if (atEnd) this.node.scrollTop = this.node.scrollHeight;
+  }
+
+  /** Traces grow while one reads: they are drawn into the messages, which stay, so that nothing is read out twice. */
+  showTraces() {
+    const placed = placeTraces(this.shown.messages, this.shown.traces);
+    for (const node of this.list.children) {
+      const trace = placed.get(node.dataset.key);
+      const sign = traceSign(trace);
+      let slot = node.querySelector(".slot");
+      if (!slot) {
+        slot = el("div", { class: "slot", "aria-live": "off" });
+        node.querySelector(".body").append(slot);
+      }
+      if ((slot.dataset.sign ?? "") === sign) continue;
+      const focused = slot.contains(document.activeElement);
+      slot.dataset.sign = sign;
+      const drawn = trace ? traceNode(trace, () => this.showTraces()) : null;
+      slot.replaceChildren(...(drawn ? [drawn] : []));
+      if (focused) {
+        slot.querySelector("button")?.focus();
+        slot.scrollIntoView({ block: "nearest" });
+      }
+    }
   }
 
   showEmpty(empty, welcome) {

@@ -64,6 +64,7 @@ export class SlackPane {
     this.channel = channel;
     this.root = "";
     this.edit(null);
+    this.places.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
     this.main.composer.area.focus();
   }
 

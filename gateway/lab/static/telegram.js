@@ -49,6 +49,7 @@ export class TelegramPane {
   choose(chat, thread) {
     this.place = { chat, thread };
     this.setMode(null);
+    this.places.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
     this.composer.area.focus();
   }
 

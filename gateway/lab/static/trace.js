@@ -8,6 +8,8 @@ const WORDS = {
   given_up: "given up", finished: "finished",
 };
 const FINAL = new Set(["finished", "given_up", "dead"]);
+const BARE = new Set(["tool", "status", "run", "outcome"]);
+const QUIET = new Set(["event_id", "id"]);
 const opened = new Set();
 
 /**
@@ -90,7 +92,7 @@ function timeline(steps, start) {
       { "data-event": step.event, "data-by": step.by },
       el("span", { class: "at" }, offset < 0 ? `−${span(-offset)}` : `+${span(offset)}`),
       bar,
-      el("span", { class: "what" }, WORDS[step.event] ?? step.event, el("small", {}, details(step))),
+      el("span", { class: "what", title: details(step) }, WORDS[step.event] ?? step.event, el("small", {}, details(step))),
     );
   });
   return el("ol", { class: "timeline", "aria-label": "What happened to this message" }, ...rows);
@@ -98,11 +100,10 @@ function timeline(steps, start) {
 
 function details(step) {
   if (step.by === "lab") return step.event === "posted" ? "seen by the lab" : "";
-  const detail = { ...step.detail };
-  delete detail.event_id;
-  return Object.entries(detail)
-    .filter(([, value]) => value !== null && value !== "")
-    .map(([name, value]) => (name === "tool" || name === "status" ? String(value) : `${name} ${value}`))
+  return Object.entries(step.detail)
+    .filter(([name, value]) => value !== null && value !== "" && !QUIET.has(name))
+    .filter(([name]) => name !== "turn" || step.event === "taken") // the same in every row
+    .map(([name, value]) => (BARE.has(name) ? String(value) : `${name} ${value}`))
     .join(", ")
     .slice(0, 160);
 }
