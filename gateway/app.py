@@ -89,6 +89,7 @@ class Gateway:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
 
+        self.before_stop.insert(0, end)  # before the lab closes, or the poller would miss it
         stack.push_async_callback(end)
 
     async def _receive_one(self, name: str, adapter: Adapter, intake: Intake) -> None:
@@ -144,6 +145,9 @@ class Gateway:
             while not opened:
                 try:
                     opened.append(await open_database(settings.database_url_value(), migrate=settings.auto_migrate))
+                except SettingsInvalid as unusable:
+                    self._fatal.put_nowait(unusable)
+                    return
                 except RecordsDown as away:
                     log.warning("database.away", error=str(away))
                     await self.clock.sleep(RetryPolicy().delay(attempt, random.random()))  # noqa: S311

@@ -1,4 +1,4 @@
-"""`threadway doctor`: is everything set up, and if not, what to do."""
+"""`threadway doctor`: is everything set up, and if not, what to do. Looks only: starts, makes and changes nothing."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ from dataclasses import asdict, dataclass
 import aiohttp
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from gateway.announce import model_in_use
 from gateway.domain.errors import SettingsInvalid, StoreDown
 from gateway.domain.pacing import SystemClock
 from gateway.queue import make_celery
 from gateway.redis_server import ServerMissing, find_server, live_url
-from gateway.settings import Backend, Settings
+from gateway.settings import Access, Backend, Settings
 from gateway.store import Store
 from gateway.telemetry import redact
 
 _TIMEOUT_S = 8.0
-_MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[red]failed[/]", "skipped": "[dim]–[/]"}
+_MARKS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
+_BETA = {"OpenAI-Beta": "assistants=v2"}
+"""Assistants API reference: every request of it carries this header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +40,16 @@ class Finding:
 
 async def doctor(settings: Settings, *, as_json: bool) -> int:
     """Look at everything, print it; 1 when something required failed."""
-    findings = [Finding("settings", "ok", f"valid; backend {settings.backend}, access open to everybody")]
-    for check in (_redis, _broker, _database, _model, _telegram, _slack):
-        findings += await _guarded(check, settings)
+    checks = (_settings, _redis, _broker, _database, _backend, _model, _telegram, _slack)
+    findings = [
+        found for group in await asyncio.gather(*(_guarded(check, settings) for check in checks)) for found in group
+    ]
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))  # noqa: T201
     else:
         table = Table("part", "state", "what was found")
         for finding in findings:
-            table.add_row(finding.part, _MARKS[finding.state], finding.says)
+            table.add_row(finding.part, Text(finding.state, _MARKS[finding.state]), Text(finding.says))
         Console().print(table)
     return int(any(finding.state == "failed" for finding in findings))
 
@@ -53,20 +58,34 @@ async def _guarded(check: Callable[[Settings], Awaitable[list[Finding]]], settin
     part = check.__name__.lstrip("_")
     try:
         async with asyncio.timeout(_TIMEOUT_S * 2):
-            return await check(settings)
-    except (TimeoutError, OSError, aiohttp.ClientError, ValueError) as error:
-        return [Finding(part, "failed", redact(f"{type(error).__name__}: {error}")[:200])]
+            found = await check(settings)
+    except TimeoutError:
+        found = [Finding(part, "failed", "no answer in time; is the address right and the server running?")]
+    except (OSError, aiohttp.ClientError, ValueError) as error:
+        found = [Finding(part, "failed", f"cannot be reached or understood: {type(error).__name__}: {error}"[:300])]
+    return [Finding(finding.part, finding.state, redact(finding.says)) for finding in found]
+
+
+async def _settings(settings: Settings) -> list[Finding]:
+    modes = {settings.effective_access(name) for name in ("telegram", "slack")}
+    access = "everybody may talk to the assistants" + ("" if modes == {Access.OPEN} else ", in this version")
+    config = settings.config.name if settings.config else "no threadway.toml"
+    said = [Finding("settings", "ok", f"valid ({config}); backend {settings.backend}; {access}")]
+    return said + [Finding("settings", "warning", notice) for notice in settings.notices()]
+
+
+def _known_redis(settings: Settings) -> str | None:
+    return settings.redis_url_value() if settings.redis_url else live_url(settings.data_dir)
 
 
 async def _redis(settings: Settings) -> list[Finding]:
-    url = settings.redis_url_value() if settings.redis_url else live_url(settings.data_dir)
+    url = _known_redis(settings)
     if url is None:
         try:
-            return [
-                Finding("redis", "ok", f"embedded server {find_server()}, not running now; `threadway up` starts it")
-            ]
+            program = find_server()
         except ServerMissing as missing:
             return [Finding("redis", "failed", str(missing))]
+        return [Finding("redis", "ok", f"embedded server {program}, not running now; `threadway up` starts it")]
     store = Store(url, connections=2)
     try:
         warnings = await store.check_server()
@@ -77,15 +96,16 @@ async def _redis(settings: Settings) -> list[Finding]:
         return [Finding("redis", "failed", f"{away}; is REDIS_URL right and the server running?")]
     finally:
         await store.close()
-    found = [Finding("redis", "warning", warning) for warning in warnings] or [Finding("redis", "ok", "durable")]
-    says = (
-        f"{workers} at work" if workers else "none at work: nobody answers; start `threadway worker` or `threadway up`"
-    )
-    return [*found, Finding("workers", "ok" if workers else "warning", says)]
+    found = [Finding("redis", "warning", warning) for warning in warnings]
+    found = found or [Finding("redis", "ok", "keeps what it took: every write is on disk, nothing is thrown away")]
+    if workers:
+        return [*found, Finding("workers", "ok", f"{workers} at work")]
+    says = "none at work, so nobody answers; start `threadway worker` or `threadway up`"
+    return [*found, Finding("workers", "warning", says)]
 
 
 async def _broker(settings: Settings) -> list[Finding]:
-    url = settings.redis_url_value() if settings.redis_url else live_url(settings.data_dir)
+    url = _known_redis(settings)
     if url is None and settings.celery_broker_url is None:
         return [Finding("broker", "skipped", "the embedded Redis, not running now")]
 
@@ -93,47 +113,86 @@ async def _broker(settings: Settings) -> list[Finding]:
         with make_celery(settings.broker_url(url or "")).connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, timeout=5)
 
+    name = "CELERY_BROKER_URL" if settings.celery_broker_url else "REDIS_URL"
     try:
         await asyncio.to_thread(connect)
     except Exception as error:  # whatever the transport raises
-        return [Finding("broker", "failed", f"cannot be reached ({type(error).__name__}); check CELERY_BROKER_URL")]
-    return [Finding("broker", "ok", "reachable")]
+        return [Finding("broker", "failed", f"cannot be reached ({type(error).__name__}); check {name}")]
+    return [Finding("broker", "ok", "reachable" if settings.celery_broker_url else "reachable (the Redis above)")]
 
 
 async def _database(settings: Settings) -> list[Finding]:
     if settings.backend is not Backend.EMBEDDED:
         return [Finding("database", "skipped", "only the embedded backend keeps records")]
+    if settings.database_url is None and not (settings.data_dir / "threadway.db").exists():
+        return [Finding("database", "ok", f"SQLite in {settings.data_dir}, made by the first start")]
     from gateway.assistants.errors import RecordsDown
     from gateway.assistants.records import open_database
 
     try:
-        database = await open_database(settings.database_url_value(), migrate=settings.auto_migrate)
-        await database.ping()
+        database = await open_database(settings.database_url_value(), migrate=False)
     except RecordsDown as away:
         return [Finding("database", "failed", f"{away}; is DATABASE_URL right and the server running?")]
+    except SettingsInvalid as old:
+        if settings.auto_migrate:
+            return [Finding("database", "ok", f"reachable; the next start migrates it ({old})")]
+        return [Finding("database", "failed", str(old))]
     await database.close()
-    return [Finding("database", "ok", "reachable, migrated")]
+    return [Finding("database", "ok", "reachable, and of this version")]
+
+
+async def _backend(settings: Settings) -> list[Finding]:
+    if settings.backend is Backend.EMBEDDED:
+        if _known_redis(settings) is None:
+            return [Finding("backend", "skipped", "our own /v1, which `threadway up` and `threadway gateway` serve")]
+        url, key = settings.effective_api_url, settings.api_key_value()
+    else:
+        url = settings.upstream_base_url or ""
+        key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else "none"
+    headers = {"Authorization": f"Bearer {key}", **_BETA}
+    try:
+        async with (
+            _http() as http,
+            http.get(f"{url}/assistants?limit=1", headers=headers, proxy=settings.proxy_for(url)) as answer,
+        ):
+            status = answer.status
+    except aiohttp.ClientConnectionError:
+        return [Finding("backend", "failed", f"nobody answers at {url}; is the address right and the server running?")]
+    if status == 200:
+        return [Finding("backend", "ok", f"answers at {url}")]
+    name = "THREADWAY_API_KEY" if settings.backend is Backend.EMBEDDED else "OPENAI_API_KEY"
+    says = f"{url} refuses {name}" if status in (401, 403) else f"{url}/assistants answers {status}"
+    return [Finding("backend", "failed", says)]
 
 
 async def _model(settings: Settings) -> list[Finding]:
     if settings.demo:
         says = "the built-in demo model; for a real one set OPENAI_API_KEY or OPENAI_BASE_URL, and THREADWAY_MODEL"
         return [Finding("model", "ok", says)]
-    url = (settings.upstream_base_url or "").rstrip("/")
+    if settings.backend is not Backend.EMBEDDED:
+        return [Finding("model", "skipped", "is the backend's matter")]
+    url = settings.upstream_base_url or ""
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else "none"
-    async with (
-        _http() as http,
-        http.get(f"{url}/models", headers={"Authorization": f"Bearer {key}"}, proxy=settings.proxy_for(url)) as answer,
-    ):
-        if answer.status == 401:
-            return [Finding("model", "failed", f"{url} refuses OPENAI_API_KEY")]
-        if answer.status != 200:
-            return [Finding("model", "warning", f"{url}/models answers {answer.status}; some servers have no list")]
-        known = {model.get("id") for model in (await answer.json()).get("data", [])}
-    wanted = settings.model
-    if wanted and known and wanted not in known:
-        return [Finding("model", "warning", f"{url} does not list THREADWAY_MODEL={wanted}")]
-    return [Finding("model", "ok", f"{wanted or 'named by each assistant'} at {url}")]
+    headers = {"Authorization": f"Bearer {key}"}
+    try:
+        async with _http() as http, http.get(f"{url}/models", headers=headers, proxy=settings.proxy_for(url)) as answer:
+            if answer.status in (401, 403):
+                return [Finding("model", "failed", f"{url} refuses OPENAI_API_KEY")]
+            if answer.status != 200:
+                says = f"{url}/models answers {answer.status}; some servers have no list of models"
+                return [Finding("model", "warning", says)]
+            known = _ids(await answer.json(content_type=None))
+    except aiohttp.ClientConnectionError:
+        return [Finding("model", "failed", f"nobody answers at {url}; check OPENAI_BASE_URL")]
+    wanted = {settings.upstream_model(conf.model) for conf in settings.assistants if conf.model}
+    if known and wanted - known:
+        return [Finding("model", "warning", f"{url} does not list {', '.join(sorted(wanted - known))}")]
+    return [Finding("model", "ok", model_in_use(settings))]
+
+
+def _ids(listed: object) -> set[str]:
+    data = listed.get("data") if isinstance(listed, dict) else None
+    return {str(model.get("id")) for model in data if isinstance(model, dict)} if isinstance(data, list) else set()
 
 
 async def _telegram(settings: Settings) -> list[Finding]:
@@ -143,11 +202,11 @@ async def _telegram(settings: Settings) -> list[Finding]:
     proxy = settings.proxy_for(settings.telegram_api_base_url)
     async with _http() as http:
         async with http.get(f"{base}/getMe", proxy=proxy) as answer:
-            me = await answer.json()
+            me = await answer.json(content_type=None)
         if not me.get("ok"):
             return [Finding("telegram", "failed", f"getMe: {me.get('description')}; take a new token from @BotFather")]
         async with http.get(f"{base}/getWebhookInfo", proxy=proxy) as answer:
-            hook = (await answer.json()).get("result", {})
+            hook = (await answer.json(content_type=None)).get("result", {})
     found = [Finding("telegram", "ok", f"@{me['result'].get('username')}")]
     if trouble := hook.get("last_error_message"):
         found.append(Finding("telegram webhook", "warning", f"Telegram's last error: {trouble}"))
@@ -159,19 +218,14 @@ async def _telegram(settings: Settings) -> list[Finding]:
 async def _slack(settings: Settings) -> list[Finding]:
     if settings.slack_bot_token is None:
         return [Finding("slack", "skipped", "off; set SLACK_BOT_TOKEN to switch it on")]
-    async with (
-        _http() as http,
-        http.post(
-            f"{settings.slack_api_base_url}auth.test",
-            headers={"Authorization": f"Bearer {settings.slack_bot_token.get_secret_value()}"},
-            proxy=settings.proxy_for(settings.slack_api_base_url),
-        ) as answer,
-    ):
-        me = await answer.json()
+    headers = {"Authorization": f"Bearer {settings.slack_bot_token.get_secret_value()}"}
+    proxy = settings.proxy_for(settings.slack_api_base_url)
+    url = f"{settings.slack_api_base_url}auth.test"
+    async with _http() as http, http.post(url, headers=headers, proxy=proxy) as answer:
+        me = await answer.json(content_type=None)
     if not me.get("ok"):
-        return [
-            Finding("slack", "failed", f"auth.test: {me.get('error')}; install the app again and copy its bot token")
-        ]
+        says = f"auth.test: {me.get('error')}; install the app again and copy its bot token"
+        return [Finding("slack", "failed", says)]
     mode = "Socket Mode" if settings.slack_app_token else "requests at /slack/events"
     return [Finding("slack", "ok", f"{me.get('user')} in {me.get('team')}, {mode}")]
 

@@ -104,7 +104,7 @@ MESSAGES = Counter(
 TURNS = Counter("threadway_turns_total", "Turns brought to an end, by outcome", ["outcome"])
 TURN_SECONDS = Histogram(
     "threadway_turn_seconds",
-    "From the first intent of a turn to its last posted part",
+    "From the creation of a turn's run to its last posted part",
     buckets=(0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600),
 )
 TURNS_IN_FLIGHT = Gauge("threadway_turns_in_flight", "Turns this process works on now")

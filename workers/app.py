@@ -7,6 +7,7 @@ loop is opened when the pool starts, and closed on the same loop.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -148,6 +149,7 @@ class Worker:
         await asyncio.gather(self.deps.store.shared.forget_worker(self.name), return_exceptions=True)
         failed = sum(isinstance(answer, BaseException) for answer in given)
         log.info("worker.handed_over", turns=len(leases) - failed, failed=failed)
+        gc.freeze()  # the interpreter's last collection would go through everything that is about to vanish anyway
 
 
 def plan(conf: AssistantConf) -> AssistantPlan:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from gateway.assistants.work import RunAnswer, RunDesk, RunSignal, RunWork, WorkCall
 from gateway.domain.errors import BackendDown, BackendRefused, RateLimited, Retryable, ThreadwayError
 from gateway.domain.pacing import Clock, RetryPolicy
-from gateway.telemetry import RUNS_IN_FLIGHT, log, redact
+from gateway.telemetry import log, redact
 from workers.models import Model, ModelAnswer, ModelCall, ModelMessage, ModelRequest
 
 ATTEMPTS = 12
@@ -77,8 +77,7 @@ class Executor:
             work = await self._desk.claim(run_id, owner, self._lease_s)
             if work is None:
                 return  # held, waiting for outputs, final or unknown: a late or doubled wake-up
-            with RUNS_IN_FLIGHT.track_inprogress():
-                await self._carry_through(_Claim(work, owner, began))
+            await self._carry_through(_Claim(work, owner, began))
         except asyncio.CancelledError:
             await self._hand_back(run_id, owner)
             raise

@@ -21,6 +21,7 @@ from gateway.domain.errors import (
     StaleRun,
     StoreDown,
     ThreadGone,
+    TokenRefused,
 )
 from gateway.domain.messages import Command, ConversationKey, ThreadId, adapter_of
 from gateway.domain.turns import Phase, Turn
@@ -120,7 +121,7 @@ async def _one(progress: Progress, deps: Deps) -> bool:
         return await _give_up(progress, deps, "delivery", str(refused))
     except StoreDown:
         raise
-    except Retryable as trouble:
+    except (Retryable, TokenRefused) as trouble:  # a refused token keeps its mail until somebody sets the right one
         assert adapter is not None  # nothing was asked of anybody else before
         await _wait_for_better_times(progress, adapter, deps, trouble)
         return False
@@ -330,18 +331,21 @@ async def _give_up(progress: Progress, deps: Deps, stage: str, reason: str) -> b
     return await progress.finish() > 0
 
 
-async def _wait_for_better_times(progress: Progress, adapter: Adapter, deps: Deps, trouble: Retryable) -> None:
+async def _wait_for_better_times(
+    progress: Progress, adapter: Adapter, deps: Deps, trouble: Retryable | TokenRefused
+) -> None:
     """The other side is away: free the slot, keep the turn, and tell a user who has waited long, once."""
     turn = progress.turn
     since_ms = turn.failing_since_ms or progress.now_ms
     failing_s = (progress.now_ms - since_ms) / 1000
-    delay_s = deps.pace.retry.delay(turn.failures, deps.pace.chance(), trouble.retry_after_s)
+    wish_s = trouble.retry_after_s if isinstance(trouble, Retryable) else None
+    delay_s = deps.pace.retry.delay(turn.failures, deps.pace.chance(), wish_s)
     if failing_s >= TELL_AFTER_S and turn.phase is not Phase.REPLYING:
         try:
             await tell(progress, adapter, phrases.WAITING, "waiting")
-        except (Retryable, DeliveryRefused) as silent:
+        except (Retryable, DeliveryRefused, TokenRefused) as silent:
             log.warning("turn.could_not_tell", turn=turn.id, error=type(silent).__name__)
-    elif trouble.retry_after_s is None:
+    elif wish_s is None:
         delay_s = min(delay_s, max(0.5, TELL_AFTER_S - failing_s))
     log.warning(
         "turn.parked", turn=turn.id, for_s=round(delay_s, 2), error=type(trouble).__name__, why=str(trouble)[:200]

@@ -40,11 +40,10 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class PollPolicy:
-    """How long to wait before the next look at a run: a share of its age, so that short runs are seen at once and long
-    ones cost little.
+    """How long to wait before the next look at a run: a share of its age, within bounds.
 
-    With 15 % of the age between 0.25 s and 1.5 s the mean detection delay of a 6 s run is about 0.4 s at 11 looks; the
-    exponential backoff that everybody copies is worse in both (measured: docs/decisions/0003-polling.md).
+    Short runs are seen almost at once, long ones are looked at every `ceiling_s`, and no reply waits longer than that.
+    The price is about twice the looks of "every second" on usual runs; docs/decisions/0003-polling.md has the figures.
     """
 
     share: float = 0.15
