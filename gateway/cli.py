@@ -31,7 +31,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 def main() -> None:
     """Run the command line; wrong settings end it with one line per error and exit code 2."""
     try:
-        app()
+        app(prog_name="threadway")
     except SettingsInvalid as invalid:
         print(invalid, file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from None

@@ -58,18 +58,20 @@ async def _run(fleet: Fleet, announcer: Announcer, page: str) -> int:
     running = asyncio.create_task(_bring_up(fleet, announcer, page))
     asking = asyncio.create_task(asked.once.wait())
     await asyncio.wait((running, asking), return_when=asyncio.FIRST_COMPLETED)
-    code = 0
     if asking.done():
         announcer.stopping()
         running.cancel()
     asking.cancel()
+    code = hurried = 0
     try:
         await running
     except asyncio.CancelledError:
         pass
     except (ChildFailed, ServerMissing, ServerFailed) as failed:
         code = _fail(str(failed), failed.code if isinstance(failed, ChildFailed) else 1)
-    return max(code, await _end(fleet, announcer, asked))
+    finally:
+        hurried = await _end(fleet, announcer, asked)
+    return max(code, hurried)
 
 
 async def _bring_up(fleet: Fleet, announcer: Announcer, page: str) -> None:

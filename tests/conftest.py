@@ -64,9 +64,9 @@ def redis_socket() -> Iterator[str]:
 
 
 @pytest.fixture
-def redis_url(redis_socket: str) -> Iterator[str]:
+def redis_url(redis_socket: str) -> str:
     """The URL of an empty database on the test's own Redis."""
     client = redis.Redis(unix_socket_path=redis_socket)
     client.flushdb()
     client.close()
-    yield f"unix://{redis_socket}?db=0"
+    return f"unix://{redis_socket}?db=0"

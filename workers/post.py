@@ -37,7 +37,7 @@ async def post_reply(progress: Progress, adapter: Adapter, pace: Pace) -> None:
         turn.posted[number], turn.part_intended = platform_id, -1
         await progress.step({f"mid:{number}": platform_id, "psend": ""})
         PARTS.labels(adapter.name, "unknown" if platform_id == UNKNOWN else "posted").inc()
-        progress.trace("posted", part=number, of=len(turn.parts), id=platform_id)
+        progress.trace("posted", part=number + 1, of=len(turn.parts), id=platform_id)
     if unsure and "unsure" not in turn.notices:
         await tell(progress, adapter, phrases.UNSURE, "unsure")
 

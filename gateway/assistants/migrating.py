@@ -42,7 +42,7 @@ async def bring_up_to_date(engine: AsyncEngine, *, migrate: bool) -> None:
             raise SettingsInvalid([f"DATABASE_URL: {found}"])
         if not migrate:
             found = f"the tables are at {current or 'nothing'}, this version needs {REVISION}"
-            raise SettingsInvalid([f"DATABASE_URL: {found}; start once without THREADWAY_AUTO_MIGRATE=0, which migrates it"])
+            raise SettingsInvalid([f"DATABASE_URL: {found}; a start without THREADWAY_AUTO_MIGRATE=0 migrates it"])
         await connection.run_sync(_upgrade)
         log.info("records.migrated", before=current or "", after=REVISION)
 

@@ -94,7 +94,7 @@ class RunDesk(Protocol):
         a requires_action step. False when the claim is no longer ours. Ends the claim. Safe to call twice."""
 
     async def fail(self, run_id: str, owner: str, code: str, message: str) -> bool:
-        """End the run as failed with last_error {code: server_error | rate_limit_exceeded | invalid_prompt, message}."""
+        """End the run as failed; `code` is server_error, rate_limit_exceeded or invalid_prompt."""
 
     async def settle(self, run_id: str, owner: str) -> bool:
         """End a run seen as CANCEL: cancelling → cancelled, past its time → expired."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import pty
@@ -177,7 +178,8 @@ class Command:
 
     def interrupt(self) -> None:
         """Ctrl-C: a terminal tells the whole foreground process group."""
-        os.killpg(self.pid, signal.SIGINT)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.killpg(self.pid, signal.SIGINT)
 
     def terminate(self) -> None:
         """SIGTERM to the command alone."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.flow.processes import Fleet, free_port
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
 
 playwright = pytest.importorskip("playwright.async_api", reason="the client of Playwright is not installed (group e2e)")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -23,7 +27,7 @@ pytestmark = [
 
 
 @pytest.fixture
-async def page(fleet: Fleet) -> AsyncIterator[playwright.Page]:
+async def page(fleet: Fleet) -> AsyncIterator[Page]:
     """The lab's page of a whole threadway of its own; whatever the page complains about fails the test."""
     port = free_port()
     del fleet.env["REDIS_URL"]
@@ -41,7 +45,7 @@ async def page(fleet: Fleet) -> AsyncIterator[playwright.Page]:
     assert complaints == []
 
 
-async def test_both_panes_answer(page: playwright.Page) -> None:
+async def test_both_panes_answer(page: Page) -> None:
     for pane, label in (("telegram", "Message on Telegram"), ("slack", "Message on Slack")):
         composer = page.get_by_label(label, exact=True)
         await composer.fill("What is 12 times 12?")
@@ -57,7 +61,7 @@ async def test_both_panes_answer(page: playwright.Page) -> None:
         assert all(step in told for step in ("received", "run created", "calculator", "posted")), told
 
 
-async def test_markup_of_a_message_is_shown_never_run(page: playwright.Page) -> None:
+async def test_markup_of_a_message_is_shown_never_run(page: Page) -> None:
     nasty = "<img src=x onerror=\"document.title='run'\"> & <b>bold</b>"
     composer = page.get_by_label("Message on Telegram", exact=True)
     await composer.fill(nasty)

@@ -17,7 +17,7 @@ from gateway.intake import Intake
 from gateway.lab.client import LabClient
 from gateway.listening import free_port
 from gateway.queue import Waker, make_celery
-from gateway.redis_server import live_url
+from gateway.redis_server import RedisServer, live_url
 from gateway.settings import load
 from gateway.store import Store
 from tests.flow.command_line import Command, Place, place
@@ -215,6 +215,22 @@ async def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
 
         await until(impatient, 4.5)  # less than the gateway's grace
         assert up.code == 1
+        await here.until_empty(0.5)
+
+
+async def test_a_redis_that_dies_with_its_owner_is_followed_by_our_own(tmp_path: Path) -> None:
+    async with place(tmp_path, **port()) as here:
+        somebodys = RedisServer(here.data_dir)
+        await somebodys.start()
+        up = await here.start("up")
+        async with LabClient(await up.ready()) as lab:
+            await ask(lab, "My name is Ann.", "Ann")
+            assert up.events("redis.attached")
+            await somebodys.stop()
+            await up.until(lambda: up.events("redis.started"))
+            await ask(lab, "What is my name?", "Ann")
+        up.terminate()
+        assert await up.ended() == 0
         await here.until_empty(0.5)
 
 

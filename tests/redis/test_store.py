@@ -103,7 +103,7 @@ async def test_an_unfinished_turn_is_taken_up_where_it_stopped(store: Store) -> 
 
 
 async def wait_for_turn(store: Store) -> Turn:
-    while (turn := await store.leases.acquire(KEY, lease_s=LEASE_S)) is None:
+    while (turn := await store.leases.acquire(KEY, lease_s=LEASE_S)) is None:  # noqa: ASYNC110  Redis's own clock
         await asyncio.sleep(0)
     return turn
 
@@ -223,7 +223,7 @@ async def test_an_evicting_redis_is_refused(store: Store, raw: redis.asyncio.Red
     assert await store.check_server() == []
     await raw.config_set("maxmemory-policy", "allkeys-lru")
     try:
-        with pytest.raises(SettingsInvalid, match="allkeys-lru.*noeviction"):
+        with pytest.raises(SettingsInvalid, match=r"allkeys-lru.*noeviction"):
             await store.check_server()
     finally:
         await raw.config_set("maxmemory-policy", "noeviction")

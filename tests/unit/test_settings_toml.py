@@ -20,7 +20,7 @@ def _import_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Loading adds folders to the import path and imports users' tools from there."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield
-    for name in [name for name in sys.modules if name.startswith("mytools")]:
+    for name in [name for name in sys.modules if name.startswith("housetools")]:
         del sys.modules[name]
 
 
@@ -29,7 +29,7 @@ TOML = """
 name = "support"
 model = "gpt-5.2"
 instructions = "Help."
-tools = ["clock", "mytools:find_order", "mytools.inner:look"]
+tools = ["clock", "housetools:find_order", "housetools.inner:look"]
 max_tool_rounds = 4
 [[assistants]]
 name = "tutor"
@@ -52,9 +52,9 @@ telegram = "edit"
 
 @pytest.fixture
 def mytools(tmp_path: Path) -> Path:
-    (tmp_path / "conf" / "mytools").mkdir(parents=True)
-    (tmp_path / "conf" / "mytools" / "__init__.py").write_text("def find_order(): ...\nnumber = 1\n")
-    (tmp_path / "conf" / "mytools" / "inner.py").write_text("async def look(): ...\n")
+    (tmp_path / "conf" / "housetools").mkdir(parents=True)
+    (tmp_path / "conf" / "housetools" / "__init__.py").write_text("def find_order(): ...\nnumber = 1\n")
+    (tmp_path / "conf" / "housetools" / "inner.py").write_text("async def look(): ...\n")
     return tmp_path / "conf"
 
 
@@ -67,7 +67,7 @@ def test_tables(mytools: Path, tmp_path: Path) -> None:
         ("support", "gpt-5.2", 4),
         ("tutor", "qwen3", 16),
     ]
-    assert settings.assistants[0].functions == ("clock", "mytools:find_order", "mytools.inner:look")
+    assert settings.assistants[0].functions == ("clock", "housetools:find_order", "housetools.inner:look")
     assert (settings.conversations.while_running, settings.conversations.debounce_s) == ("steer", 1.0)
     assert settings.notices() == ("while_running = steer is not in this version: messages queue",)
     assert (settings.delivery.telegram, settings.slack.dm) == ("edit", "auto")
@@ -128,13 +128,13 @@ AT = 'assistants[0] "a".'
         (A + 'tools = ["clock", "clock"]', AT + "tools: a tool is named twice"),
         (A + 'tools = ["clok"]', AT + 'tools: there is no tool "clok"; did you mean "clock"?'),
         (A + 'tools = ["no-module:f"]', AT + 'tools: "no-module:f" is not of the form'),
-        (A + 'tools = ["mytools.none:f"]', AT + 'tools: "mytools.none:f": there is no module "mytools.none"'),
-        (A + 'tools = ["mytools:lost"]', AT + 'tools: "mytools:lost": the module has no "lost"'),
-        (A + 'tools = ["mytools:number"]', AT + 'tools: "mytools:number" is not a function'),
-        (A + 'tools = ["mytools.broken:f"]', AT + 'tools: "mytools.broken:f": syntax error in line 2'),
+        (A + 'tools = ["housetools.none:f"]', AT + 'tools: "housetools.none:f": there is no module "housetools.none"'),
+        (A + 'tools = ["housetools:lost"]', AT + 'tools: "housetools:lost": the module has no "lost"'),
+        (A + 'tools = ["housetools:number"]', AT + 'tools: "housetools:number" is not a function'),
+        (A + 'tools = ["housetools.broken:f"]', AT + 'tools: "housetools.broken:f": syntax error in line 2'),
         (
-            A + 'tools = ["mytools.raising:f"]',
-            AT + 'tools: "mytools.raising:f": importing "mytools.raising" failed: RuntimeError: two',
+            A + 'tools = ["housetools.raising:f"]',
+            AT + 'tools: "housetools.raising:f": importing "housetools.raising" failed: RuntimeError: two',
         ),
         (A + '[[assistants]]\nname = "a"', 'assistants[1] "a".name: another assistant has this name'),
         (
@@ -154,8 +154,8 @@ AT = 'assistants[0] "a".'
     ],
 )
 def test_toml_faults(mytools: Path, toml: str, expected: str) -> None:
-    (mytools / "mytools" / "broken.py").write_text("x = 1\ndef f(:\n")
-    (mytools / "mytools" / "raising.py").write_text("raise RuntimeError('two\\nlines')\n")
+    (mytools / "housetools" / "broken.py").write_text("x = 1\ndef f(:\n")
+    (mytools / "housetools" / "raising.py").write_text("raise RuntimeError('two\\nlines')\n")
     (mytools / "threadway.toml").write_text(toml)
     (line,) = refused({}, mytools)
     assert line.startswith(f"threadway.toml: {expected}")
