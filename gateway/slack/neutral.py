@@ -13,7 +13,10 @@ from gateway.markdown import Block
 _CONTROL = re.compile(
     r"<(?=!(?:channel|here|everyone|group|subteam|date)|@[UWB][A-Z0-9]+[>|]|#[CDG][A-Z0-9]+[>|])", re.IGNORECASE
 )
-_AUTOLINK = re.compile(r"<((?:https?://|mailto:)[^\s<>]+|[\w.+-]{1,64}@[\w-]{1,63}\.[\w.-]{1,63})>", re.IGNORECASE)
+_LESS_THAN = re.compile(r"(?<!\\)(\\*)<")
+_AUTOLINK = re.compile(
+    r"(?<!\\)<((?:https?://|mailto:)[^\s<>]+|[\w.+-]{1,64}@[\w-]{1,63}\.[\w.-]{1,63})>", re.IGNORECASE
+)
 _TICKS = re.compile(r"`+")
 _NOTHING = "\u2060"
 """Word joiner: seen by nobody, wraps no line, and no token starts with it."""
@@ -46,7 +49,13 @@ def _code(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    return _AUTOLINK.sub(r"\1", text).replace("<", "&lt;")
+    return _LESS_THAN.sub(_entity, _AUTOLINK.sub(r"\1", text))
+
+
+def _entity(found: re.Match[str]) -> str:
+    """An entity in its place. A backslash that escaped the "<" goes: before "&" it would escape that."""
+    backslashes = found[1]
+    return backslashes[: len(backslashes) // 2 * 2] + "&lt;"
 
 
 def _code_spans(text: str) -> list[tuple[int, int]]:

@@ -195,3 +195,12 @@ def test_pieces_fit_and_keep_all_text(document: str, limit: int) -> None:
     # Fences that were closed and opened again may only add to the text.
     left = iter(solid("".join(pieces)))
     assert all(char in left for char in solid(text) if char not in "`~")
+
+
+@pytest.mark.parametrize("source", ["a <b> c", r"a \<b> c", r"a \\<b> c", r"a \\\<b> c"])
+def test_an_escaped_less_than_is_shown_as_one(source: str) -> None:
+    """The entity that replaces it must not be escaped in its stead."""
+    (part,) = render(source)
+    block = part.markup["blocks"][0]["text"]
+    assert markdown.plain(markdown.render(block)) == markdown.plain(markdown.render(source))
+    assert "<" not in block
