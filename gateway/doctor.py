@@ -142,8 +142,10 @@ async def _database(settings: Settings) -> list[Finding]:
 
 
 async def _backend(settings: Settings) -> list[Finding]:
-    if settings.backend is Backend.EMBEDDED:
-        if _known_redis(settings) is None:
+    embedded = settings.backend is Backend.EMBEDDED
+    if embedded:
+        key_made = settings.api_key is not None or (settings.data_dir / "api_key").exists()
+        if _known_redis(settings) is None or not key_made:
             return [Finding("backend", "skipped", "our own /v1, which `threadway up` and `threadway gateway` serve")]
         url, key = settings.effective_api_url, settings.api_key_value()
     else:
@@ -157,10 +159,12 @@ async def _backend(settings: Settings) -> list[Finding]:
         ):
             status = answer.status
     except aiohttp.ClientConnectionError:
+        if embedded:
+            return [Finding("backend", "warning", f"nobody answers at {url}; `threadway up` or `gateway` serves it")]
         return [Finding("backend", "failed", f"nobody answers at {url}; is the address right and the server running?")]
     if status == 200:
         return [Finding("backend", "ok", f"answers at {url}")]
-    name = "THREADWAY_API_KEY" if settings.backend is Backend.EMBEDDED else "OPENAI_API_KEY"
+    name = "THREADWAY_API_KEY" if embedded else "OPENAI_API_KEY"
     says = f"{url} refuses {name}" if status in (401, 403) else f"{url}/assistants answers {status}"
     return [Finding("backend", "failed", says)]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -249,6 +250,7 @@ def make_worker_app(settings: Settings, *, concurrency: int) -> Celery:
     worker = Worker(settings, celery, concurrency=concurrency)
     celery.open_resources = worker.open
     celery.hand_over = worker.hand_over
+    celery.opening_s = math.inf  # Redis or the database being away is waited out, however long it lasts
 
     @celery.task(name=TURN_TASK)  # type: ignore[untyped-decorator]  # celery ships no types
     async def turn(conversation: str) -> str:

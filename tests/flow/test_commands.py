@@ -328,6 +328,8 @@ async def test_doctor_tells_what_is_away_and_no_secret(here: Place) -> None:
     assert doctor.code == 1
     states = {finding["part"]: finding["state"] for finding in json.loads(doctor.out)}
     assert (states["redis"], states["broker"], states["model"]) == ("failed", "failed", "failed")
+    assert states["backend"] == "skipped", "nothing was started here yet"
+    assert not here.data_dir.exists(), "looking makes nothing"
     assert "pa55word" not in str(doctor)
     assert "sk-0123456789abcdef" not in str(doctor)
     assert "Traceback" not in str(doctor)

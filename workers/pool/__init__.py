@@ -10,6 +10,7 @@ Choose it with `CELERY_CUSTOM_WORKER_POOL=workers.pool:TurnPool` and `-P custom`
     open_resources(stack: AsyncExitStack)   awaited on the loop before the first message is fetched; what it enters into
                                             the stack is closed on the loop, in the same asyncio task, at the end
     hand_over()                             awaited on the loop once, at stop, before any body is cancelled
+    opening_s: float                        how long open_resources may take (30), math.inf if it waits for others
     grace_s: float                          how long hand-over and cancelled bodies may take together (1.5)
 
 Five rules, each forced by a failure that we produced (docs/decisions has the evidence):

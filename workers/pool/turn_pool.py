@@ -47,6 +47,7 @@ class TurnPool(BasePool):  # type: ignore[misc]  # celery ships no types
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._grace_s = float(getattr(self.app, "grace_s", GRACE_S))
+        self._opening_s = float(getattr(self.app, "opening_s", OPENING_S))
         self._loop = LoopThread(on_lost=self._give_up)
         self._notices = Notices()
         self._threads = ThreadPoolExecutor(PLAIN_THREADS, "plain-task")
@@ -70,7 +71,7 @@ class TurnPool(BasePool):  # type: ignore[misc]  # celery ships no types
             if self.options.get("threads"):  # Celery's word for: this transport has no event loop
                 raise RuntimeError("this broker's transport has no event loop; use Redis or RabbitMQ")
             open_resources = getattr(self.app, "open_resources", _open_nothing)
-            self._loop.start(open_resources, timeout_s=OPENING_S, check=state.maybe_shutdown)
+            self._loop.start(open_resources, timeout_s=self._opening_s, check=state.maybe_shutdown)
         except Exception as exc:
             log.critical("pool.start.failed", error=f"{type(exc).__name__}: {exc}")
             self._loop.stop()
