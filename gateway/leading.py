@@ -39,14 +39,16 @@ class Leading:
                 await self._store.leases.resign(role, owner)
 
     async def _keep(self, role: str, owner: str, term: Term) -> None:
-        while term.valid():
-            await self._clock.sleep(self._lease_s / 5)
-            asked_at = self._clock.monotonic()
-            with suppress(StoreDown):
-                if not await self._store.leases.lead(role, owner, ttl_s=self._lease_s):
-                    break
-                term.until = asked_at + self._lease_s
-        term.end()
+        try:
+            while term.valid():
+                await self._clock.sleep(self._lease_s / 5)
+                asked_at = self._clock.monotonic()
+                with suppress(StoreDown):
+                    if not await self._store.leases.lead(role, owner, ttl_s=self._lease_s):
+                        break
+                    term.until = asked_at + self._lease_s
+        finally:
+            term.end()  # also for an error nobody expected: a term that nobody keeps must not look like one
 
 
 class Term:

@@ -11,9 +11,9 @@ import gc
 import math
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import AsyncExitStack
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from celery import Celery
 from prometheus_client import start_http_server
@@ -23,23 +23,21 @@ from gateway.assistants.service import Desk
 from gateway.domain.errors import Retryable
 from gateway.domain.messages import ConversationKey
 from gateway.domain.pacing import RetryPolicy, SystemClock
-from gateway.domain.turns import Turn
-from gateway.queue import RUN_TASK, TURN_TASK, Waker, make_celery
+from gateway.queue import RUN_TASK, RUNS, TURN_TASK, TURNS, Waker, make_celery
 from gateway.registry import Ports, build_adapters, call_timeout_s
-from gateway.settings import AssistantConf, Backend, Settings
+from gateway.settings import Backend, Settings
 from gateway.store import Store
 from gateway.telemetry import RUNS_IN_FLIGHT, TURNS_IN_FLIGHT, log
-from workers.backends import AssistantSpec, ToolCall, ToolSpec
+from workers.asking import Deps
+from workers.assembly import backend_address, make_model, plan, spec, tool_context
 from workers.backends.assistants import AssistantsBackend
 from workers.budget import Budget
 from workers.definitions import Definitions
 from workers.executor import Executor
 from workers.holding import Keeper
-from workers.models import Model
 from workers.pool import AsyncTask
 from workers.sweep import Sweep
-from workers.tools import ToolContext, load_tools
-from workers.turn import AssistantPlan, Deps, work
+from workers.turn import stack_of, work
 from workers.wait import Pace
 
 T = TypeVar("T")
@@ -52,12 +50,13 @@ class Worker:
         self.settings = settings
         self.clock = SystemClock()
         self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.celery = celery
         self.waker = Waker(celery)
         self.turns = Budget(concurrency, lambda name: self.waker.wake_turn(ConversationKey(name)), TURNS_IN_FLIGHT)
         self.runs = Budget(settings.runs_concurrency or concurrency, self.waker.wake_run, RUNS_IN_FLIGHT)
         self.deps: Deps | None = None
         self.executor: Executor | None = None
-        self._background: list[asyncio.Task[Any]] = []
+        self._background: set[asyncio.Task[Any]] = set()
 
     async def open(self, stack: AsyncExitStack) -> None:
         """Connect everything; what was opened is closed by `stack`. Redis and the database being away is waited out."""
@@ -80,25 +79,65 @@ class Worker:
             store,
             self.clock,
             self.name,
-            wake_turn=self.waker.wake_turn,
-            wake_run=self.waker.wake_run,
+            wake_turn=self._wake_turn,
+            wake_run=self._wake_run,
             due_runs=desk.due if desk else None,
-            room=lambda: self.turns.free,
+            room=lambda: self.turns.free if TURNS in self._queues else 0,
+            room_runs=lambda: self.runs.free if RUNS in self._queues else 0,
         )
         keeper = self.deps.keeper
-        self._start(stack, keeper.run(), sweep.run(), store.nudges.listen(keeper.nudged))
+        stack.push_async_callback(self._end_background)
+        for name, loop in (
+            ("heartbeat", keeper.run),
+            ("sweep", sweep.run),
+            ("nudges", lambda: store.nudges.listen(keeper.nudged)),
+        ):
+            self._begin(_for_ever(name, loop, self.clock))
         stack.callback(self.waker.close)
         log.info("worker.ready", worker=self.name, turns=self.turns.limit, runs=self.runs.limit if desk else 0)
 
-    def _start(self, stack: AsyncExitStack, *loops: Any) -> None:
-        self._background = [asyncio.create_task(loop) for loop in loops]
+    @property
+    def _queues(self) -> Collection[str]:
+        """What this worker consumes; Celery knows when its pool starts."""
+        return cast(Collection[str], self.celery.amqp.queues.consume_from)
 
-        async def end() -> None:
-            for task in self._background:
-                task.cancel()
-            await asyncio.gather(*self._background, return_exceptions=True)
+    def _begin(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
-        stack.push_async_callback(end)
+    async def _end_background(self) -> None:
+        ending = list(self._background)
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+
+    async def turn(self, conversation: str) -> str:
+        """Conversation X has mail. Never raises but CancelledError; one word for Celery's log."""
+        deps = self.deps
+        assert deps is not None
+        return await _said_once(
+            TURN_TASK, conversation, self.turns.run(conversation, lambda name: work(ConversationKey(name), deps))
+        )
+
+    async def run(self, run_id: str) -> str:
+        """Run X of the embedded service is queued. As `turn`."""
+        if self.executor is None:
+            return "no embedded service here"
+        return await _said_once(RUN_TASK, run_id, self.runs.run(run_id, self.executor.execute))
+
+    def _wake_turn(self, conversation: ConversationKey) -> None:
+        """The sweep's wake-ups. A broker that does not take them (away, or full as the Redis it is) keeps nobody from
+        his answer: what it should have brought is begun here and now, and published all the same, to learn when it is
+        back."""
+        self.waker.wake_turn(conversation)
+        if not self.waker.healthy:
+            self._begin(self.turn(conversation))
+
+    def _wake_run(self, run_id: str) -> None:
+        self.waker.wake_run(run_id)
+        if not self.waker.healthy:
+            self._begin(self.run(run_id))
 
     async def _open_runs(self, stack: AsyncExitStack) -> Desk | None:
         settings = self.settings
@@ -131,7 +170,7 @@ class Worker:
             definitions=Definitions(store, backend, url, specs, self.clock),
             adapters=adapters,
             plan_for=lambda conversation: plans[settings.route(conversation).name],
-            context_for=lambda turn, call: _context(store, turn, call),
+            context_for=lambda turn, call: tool_context(store, turn, call),
             keeper=Keeper(store, self.clock, lease_s=settings.lease_s),
             pace=Pace(self.clock, crowd=lambda: self.turns.active),
             lease_s=settings.lease_s,
@@ -142,88 +181,12 @@ class Worker:
         """Put every held turn down, so that another worker takes it up at once; before the turns are cancelled."""
         if self.deps is None:
             return
-        leases = self.deps.keeper.leases
-        turns = self.deps.store.turns
-        given = await asyncio.gather(*(turns.park(lease, 0.0) for lease in leases), return_exceptions=True)
-        for lease in leases:
+        given, failed = await self.deps.keeper.hand_over()
+        for lease in given:
             self.waker.wake_turn(lease.conversation)
         await asyncio.gather(self.deps.store.shared.forget_worker(self.name), return_exceptions=True)
-        failed = sum(isinstance(answer, BaseException) for answer in given)
-        log.info("worker.handed_over", turns=len(leases) - failed, failed=failed)
+        log.info("worker.handed_over", turns=len(given), failed=failed)
         gc.freeze()  # the interpreter's last collection would go through everything that is about to vanish anyway
-
-
-def plan(conf: AssistantConf) -> AssistantPlan:
-    """An assistant's function tools, ready to be called. Raises SettingsInvalid."""
-    return AssistantPlan(
-        name=conf.name,
-        tools=load_tools(conf.functions),
-        max_tool_rounds=conf.max_tool_rounds,
-    )
-
-
-def spec(conf: AssistantConf, planned: AssistantPlan, settings: Settings) -> AssistantSpec:
-    """An assistant as the backend is told about it."""
-    return AssistantSpec(
-        name=conf.name,
-        model=conf.model or settings.model or "demo",
-        instructions=conf.instructions,
-        functions=tuple(ToolSpec(t.name, t.description, t.parameters) for t in planned.tools.values()),
-        hosted=conf.hosted,
-        assistant_id=conf.assistant_id or "",
-    )
-
-
-def backend_address(settings: Settings) -> tuple[str, str]:
-    """Where the assistants backend is, and its key: our own service when the backend is embedded."""
-    if settings.backend is Backend.EMBEDDED:
-        return settings.effective_api_url, settings.api_key_value()
-    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else "none"
-    assert settings.openai_base_url is not None  # checked by the settings
-    return settings.openai_base_url, key
-
-
-def make_model(settings: Settings) -> Model:
-    """The model behind the embedded service: the upstream's Chat Completions, or the demo model."""
-    if settings.demo:
-        from workers.models.demo import DemoModel
-
-        return DemoModel(SystemClock())
-    from workers.models.chat_completions import ChatCompletionsModel
-
-    url = settings.upstream_base_url or ""
-    return ChatCompletionsModel(
-        base_url=url,
-        api_key=settings.openai_api_key.get_secret_value() if settings.openai_api_key else None,
-        proxy=settings.proxy_for(url),
-        models=settings.models,
-        default_model=settings.model,
-    )
-
-
-def _context(store: Store, turn: Turn, call: ToolCall) -> ToolContext:
-    asker = turn.last
-    return ToolContext(
-        conversation=turn.conversation,
-        author_id=asker.author_id,
-        language=asker.language,
-        call_key=f"{turn.run}:{call.id}",
-        memory=_Memory(store, turn.conversation),
-    )
-
-
-class _Memory:
-    """The conversation's memory, as the tools see it."""
-
-    def __init__(self, store: Store, conversation: ConversationKey) -> None:
-        self._store = store
-        self._conversation = conversation
-
-    async def remember(self, key: str, value: str) -> None:
-        await self._store.conversations.remember(self._conversation, key, value)
-
-    async def recall(self, key: str | None = None) -> dict[str, str]:
-        return await self._store.conversations.recall(self._conversation, key)
 
 
 async def _checked(store: Store) -> None:
@@ -244,6 +207,29 @@ async def _until_up(attempt: Callable[[], Awaitable[T]], clock: SystemClock, wha
         tries += 1
 
 
+async def _said_once(task: str, about: str, body: Awaitable[str]) -> str:
+    """Let nothing out of a task's body: Celery would print each exception whole, its words included, and in an outage
+    one for every turn. Nothing is lost with it: mail, turn and run stay stored, and the sweep wakes somebody."""
+    try:
+        return await body
+    except Retryable as away:
+        log.warning("wake_up.in_vain", task=task, about=about, error=type(away).__name__)
+        return "in vain"
+    except Exception as error:
+        log.error("wake_up.broke", task=task, about=about, error=type(error).__name__, stack=stack_of(error))
+        return "broke"
+
+
+async def _for_ever(name: str, loop: Callable[[], Awaitable[None]], clock: SystemClock) -> None:
+    """A worker whose heartbeat or sweep ended by an error nobody expected would lose every long turn in silence."""
+    while True:
+        try:
+            await loop()
+        except Exception as error:
+            log.error("worker.loop_broke", loop=name, error=type(error).__name__, stack=stack_of(error))
+        await clock.sleep(1.0)
+
+
 def make_worker_app(settings: Settings, *, concurrency: int) -> Celery:
     """The Celery app with its two tasks."""
     celery = make_celery(settings.broker_url(settings.redis_url_value()), task_cls=AsyncTask)
@@ -255,16 +241,11 @@ def make_worker_app(settings: Settings, *, concurrency: int) -> Celery:
     @celery.task(name=TURN_TASK)  # type: ignore[untyped-decorator]  # celery ships no types
     async def turn(conversation: str) -> str:
         """Conversation X has mail."""
-        deps = worker.deps
-        assert deps is not None
-        return await worker.turns.run(conversation, lambda name: work(ConversationKey(name), deps))
+        return await worker.turn(conversation)
 
     @celery.task(name=RUN_TASK)  # type: ignore[untyped-decorator]
     async def run(run_id: str) -> str:
         """Run X of the embedded service is queued."""
-        executor = worker.executor
-        if executor is None:
-            return "no embedded service here"
-        return await worker.runs.run(run_id, executor.execute)
+        return await worker.run(run_id)
 
     return celery

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Mapping
@@ -34,14 +35,28 @@ class Definitions:
         self._specs = specs
         self._clock = clock
         self._known: dict[str, str] = {}
+        self._making: dict[str, asyncio.Task[str]] = {}
 
     async def id_of(self, name: str) -> str:
         """The assistant's id, from memory, from Redis, or made now under a lease. May be called any time.
 
-        Raises what Backend.ensure_assistant raises, and StoreDown.
+        A thousand turns that ask at once share one attempt, and its failure: one after the other they would wait a
+        thousand time-outs of a backend that hangs. Raises what Backend.ensure_assistant raises, and StoreDown.
         """
         if name in self._known:
             return self._known[name]
+        making = self._making.get(name)
+        if making is None:
+            making = self._making[name] = asyncio.create_task(self._find_or_make(name))
+            making.add_done_callback(lambda done: self._made(name, done))
+        return await asyncio.shield(making)  # who asked first may be cancelled, the others still wait
+
+    def _made(self, name: str, done: asyncio.Task[str]) -> None:
+        del self._making[name]
+        if not done.cancelled():
+            done.exception()  # taken, also where everybody who waited is gone
+
+    async def _find_or_make(self, name: str) -> str:
         spec = self._specs[name]
         wanted = fingerprint(spec)
         owner = uuid4().hex

@@ -1,10 +1,10 @@
-"""Keep what we hold: one heartbeat for all leases of the process, and the turn is dropped when its lease is lost."""
+"""Keep what we hold: one heartbeat for all leases of the process; a lost one drops its turn, a stop hands all over."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from gateway.domain.errors import LeaseLost, StoreDown
 from gateway.domain.messages import ConversationKey
@@ -13,6 +13,11 @@ from gateway.domain.turns import Lease
 from gateway.store import Store
 from gateway.store.leases import Beat
 from gateway.telemetry import log
+
+CALL_SHARE = 0.45
+"""Creating and posting calls end within this share of the lease, see gateway.registry.call_timeout_s."""
+EFFECT_S = 0.6
+"""How long a hand-over waits for a call that is on its way; the pool gives it a second in all."""
 
 
 class Hold:
@@ -26,15 +31,46 @@ class Hold:
         self._lease_s = lease_s
         self._until = clock.monotonic() + lease_s
         self._lost = False
+        self._leaving = False
+        self._acting = 0
+        self._still = asyncio.Event()
+        self._still.set()
         self._cancel: Callable[[], object] | None = None
 
     def check(self) -> None:
         """Raise LeaseLost unless the lease is surely ours; called right before every call that has an effect outside.
 
-        A paused process wakes up with a lease that others took meanwhile: the local clock knows it without asking.
+        A paused process wakes up with a lease that others took meanwhile: the local clock knows it without asking. And
+        a process that hands over begins nothing any more: whoever takes the turn up would do the same beside it. What
+        was begun (`acting`) is brought to its end: its intent is on record, and would be taken for the deed.
         """
-        if self._lost or self._clock.monotonic() >= self._until:
+        if self.lost or (self._leaving and not self._acting):
             raise LeaseLost(self.lease.conversation)
+
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """Around a call that has an effect outside, together with writing down what came of it. Raises as `check`.
+
+        A hand-over waits for the end of the block: while the effect is on its way, the next worker, asking whether it
+        has happened, would hear no.
+        """
+        self.check()
+        self._acting += 1
+        self._still.clear()
+        try:
+            yield
+        finally:
+            self._acting -= 1
+            if not self._acting:
+                self._still.set()
+
+    async def leave(self) -> bool:
+        """Begin nothing any more, and wait `EFFECT_S` at most for what has begun; whether it has come to its end."""
+        self._leaving = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(EFFECT_S):
+                await self._still.wait()
+        return self._still.is_set()
 
     @property
     def lost(self) -> bool:
@@ -60,10 +96,15 @@ class Keeper:
         self._clock = clock
         self._lease_s = lease_s
         self._holds: dict[ConversationKey, Hold] = {}
+        self.leaving = False
+        """The process hands over: no turn is begun any more."""
 
     @asynccontextmanager
     async def holding(self, lease: Lease) -> AsyncIterator[Hold]:
         """Keep `lease` alive inside the block; when it is lost, the block is cancelled and LeaseLost comes out."""
+        if self.leaving:  # it was on its way when the hand-over began
+            await self._store.turns.park(lease, 0.0)
+            raise LeaseLost(lease.conversation)
         hold = Hold(lease, self._clock, self._lease_s)
         body = asyncio.current_task()
         assert body is not None
@@ -85,6 +126,26 @@ class Keeper:
         """What this process holds now."""
         return [hold.lease for hold in self._holds.values()]
 
+    async def hand_over(self) -> tuple[list[Lease], int]:
+        """Put every held turn down for others to take at once; the leases put down, and how many could not be.
+
+        Called once, before the bodies are cancelled. A turn whose call is still on its way after `EFFECT_S` is put down
+        for as long as such a call may take. Never raises.
+        """
+        self.leaving = True
+        holds = list(self._holds.values())
+        answers = await asyncio.gather(*(self._put_down(hold) for hold in holds), return_exceptions=True)
+        given = [hold.lease for hold, answer in zip(holds, answers, strict=True) if answer is True]
+        return given, sum(isinstance(answer, BaseException) for answer in answers)
+
+    async def _put_down(self, hold: Hold) -> bool:
+        delay_s = 0.0 if await hold.leave() else CALL_SHARE * self._lease_s
+        try:
+            await self._store.turns.park(hold.lease, delay_s, heard=True)
+        except LeaseLost:
+            return False  # it came to its end meanwhile
+        return True
+
     def nudged(self, conversation: ConversationKey) -> None:
         """A stop was asked for: it is stored already, this only saves waiting for the next heartbeat."""
         if hold := self._holds.get(conversation):
@@ -103,7 +164,7 @@ class Keeper:
         for lease, beat in beats.items():
             hold = holds[lease]
             if beat is Beat.LOST:
-                if self._holds.get(lease.conversation) is hold:  # else it finished while we asked
+                if self._holds.get(lease.conversation) is hold and not self.leaving:  # else it ended while we asked
                     log.warning("lease.lost", conversation=lease.conversation)
                     hold.drop()
                 continue

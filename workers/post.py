@@ -13,6 +13,8 @@ from workers.wait import Pace, patiently
 
 UNKNOWN = "?"
 """The ledger's entry for a part that was perhaps sent, on a platform that cannot be asked."""
+SENDS = 3
+"""Calls for one attempt at most: as it is, to where the conversation has moved, without its markup."""
 
 
 def destination(turn: Turn) -> Destination:
@@ -34,8 +36,6 @@ async def post_reply(progress: Progress, adapter: Adapter, pace: Pace) -> None:
         poster = _Poster(progress, adapter, number, OutboundPart.from_json(raw))
         platform_id = await patiently(lambda _, poster=poster: poster.attempt(), progress.hold, pace)  # type: ignore[misc]
         unsure = unsure or platform_id == UNKNOWN
-        turn.posted[number], turn.part_intended = platform_id, -1
-        await progress.step({f"mid:{number}": platform_id, "psend": ""})
         PARTS.labels(adapter.name, "unknown" if platform_id == UNKNOWN else "posted").inc()
         progress.trace("posted", part=number + 1, of=len(turn.parts), id=platform_id)
     if unsure and "unsure" not in turn.notices:
@@ -50,8 +50,8 @@ async def tell(progress: Progress, adapter: Adapter, phrase: str, notice: str) -
     turn.notices.add(notice)
     await progress.step({f"no:{notice}": 1})
     for part in adapter.render(phrase.format(turn=turn.id)):
-        progress.hold.check()
-        await adapter.post(destination(turn), part, f"{turn.key}/{notice}")
+        with progress.hold.acting():
+            await adapter.post(destination(turn), part, f"{turn.key}/{notice}")
 
 
 class _Poster:
@@ -66,19 +66,32 @@ class _Poster:
         self._key = f"{progress.turn.key}/{number}"
 
     async def attempt(self) -> str:
-        """Post once, or find out that it was posted. Raises Retryable, DeliveryRefused, LeaseLost."""
+        """Post once, or find out that it was posted; the ledger knows it then. Raises Retryable, DeliveryRefused,
+        LeaseLost."""
+        with self._progress.hold.acting():
+            platform_id = await self._sent_before() or await self._post_now()
+            turn = self._progress.turn
+            turn.posted[self._number] = platform_id
+            await self._progress.step({f"mid:{self._number}": platform_id, "psend": ""})
+            turn.part_intended = -1
+        return platform_id
+
+    async def _sent_before(self) -> str:
         turn = self._progress.turn
-        if turn.part_intended == self._number:
-            try:
-                if found := await self._find():
-                    log.info("part.found", turn=turn.id, part=self._number)
-                    return found
-            except DeliveryRefused:
-                log.warning("part.unknown", turn=turn.id, part=self._number)
-                return UNKNOWN
-        turn.part_intended = self._number
+        if turn.part_intended != self._number:
+            return ""
+        try:
+            if found := await self._find():
+                log.info("part.found", turn=turn.id, part=self._number)
+            return found or ""
+        except DeliveryRefused:
+            log.warning("part.unknown", turn=turn.id, part=self._number)
+            return UNKNOWN
+
+    async def _post_now(self) -> str:
+        turn = self._progress.turn
         await self._progress.step({"psend": self._number})
-        self._progress.hold.check()
+        turn.part_intended = self._number  # after the write: until then nothing can have been sent
         try:
             return await self._send()
         except (RateLimited, Unreachable):  # surely not sent: the next attempt need not look
@@ -97,13 +110,17 @@ class _Poster:
         return await self._adapter.find_posted(self._to, self._key, turn.started_ms or turn.taken_ms)
 
     async def _send(self) -> str:
-        try:
-            return await self._adapter.post(self._to, self._part, self._key)
-        except FormatRefused as refused:
-            log.warning("part.as_plain_text", turn=self._progress.turn.id, part=self._number, error=str(refused))
-            PARTS.labels(self._adapter.name, "plain").inc()
-            self._part = self._part.plain()
-        except ConversationMoved as moved:
-            log.info("conversation.moved", conversation=self._to.conversation, to=moved.moved_to)
-            self._to = Destination(ConversationKey(moved.moved_to))
-        return await self._adapter.post(self._to, self._part, self._key)
+        for _ in range(SENDS):
+            self._progress.hold.check()
+            try:
+                return await self._adapter.post(self._to, self._part, self._key)
+            except FormatRefused as refused:
+                if not self._part.markup:
+                    raise
+                log.warning("part.as_plain_text", turn=self._progress.turn.id, part=self._number, error=str(refused))
+                PARTS.labels(self._adapter.name, "plain").inc()
+                self._part = self._part.plain()
+            except ConversationMoved as moved:
+                log.info("conversation.moved", conversation=self._to.conversation, to=moved.moved_to)
+                self._to = Destination(ConversationKey(moved.moved_to))
+        raise DeliveryRefused("the conversation is moved on and on")

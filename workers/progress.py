@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from gateway.domain.errors import LeaseLost
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from gateway.domain.errors import LeaseLost, StoreDown
 from gateway.domain.pacing import Clock
 from gateway.domain.turns import Turn
 from gateway.store import Store
 from gateway.store.turns import Fields
 from workers.holding import Hold
 
+T = TypeVar("T")
+AGAIN_S = 0.2
+
 
 class Progress:
-    """Writes a turn's progress under its fence; every write renews the lease."""
+    """Writes a turn's progress under its fence; every write renews the lease.
+
+    A Redis that is away for less than the lease costs a pause and nothing else: writes may be repeated, and are until
+    the lease has surely ended. Only then StoreDown comes out.
+    """
 
     def __init__(self, turn: Turn, hold: Hold, store: Store, clock: Clock, *, lease_s: float) -> None:
         self.turn = turn
@@ -28,21 +38,43 @@ class Progress:
 
     async def step(self, fields: Fields) -> None:
         """Write fields of the turn ("" deletes one). Raises LeaseLost, StoreDown."""
-        asked_at = self._clock.monotonic()
-        if await self._store.turns.step(self.turn.lease, fields, lease_s=self._lease_s):
-            self.hold.stop.set()
-        self.hold.renewed(asked_at)
+
+        async def write() -> None:
+            asked_at = self._clock.monotonic()
+            if await self._store.turns.step(self.turn.lease, fields, lease_s=self._lease_s):
+                self.hold.stop.set()
+            self.hold.renewed(asked_at)
+
+        await self._patiently(write)
 
     async def park(self, delay_s: float, fields: Fields | None = None, *, clean: bool = True) -> None:
         """Put the turn down for a while and give the lease back. Raises LeaseLost, StoreDown."""
-        await self._store.turns.park(self.turn.lease, delay_s, fields, clean=clean)
+        heard = self.hold.stop.is_set()
+        await self._patiently(
+            lambda: self._store.turns.park(self.turn.lease, delay_s, fields, clean=clean, heard=heard)
+        )
         self.trace("parked", for_s=round(delay_s, 2))
 
     async def finish(self, *, through_stop: bool = False, new_thread: bool = False) -> int:
         """End the turn; how many messages wait now. Raises LeaseLost, StoreDown."""
         if self.hold.lost:
             raise LeaseLost(self.turn.conversation)
-        return await self._store.turns.finish(self.turn.lease, through_stop=through_stop, new_thread=new_thread)
+        return await self._patiently(
+            lambda: self._store.turns.finish(self.turn.lease, through_stop=through_stop, new_thread=new_thread)
+        )
+
+    async def bury(self, stage: str, reason: str) -> None:
+        """Keep the turn as a dead letter. Raises StoreDown."""
+        await self._patiently(lambda: self._store.dead_letters.bury(self.turn, stage, reason, self.now_ms))
+
+    async def _patiently(self, write: Callable[[], Awaitable[T]]) -> T:
+        while True:
+            try:
+                return await write()
+            except StoreDown:
+                if self.hold.lost:
+                    raise
+            await self._clock.sleep(AGAIN_S)
 
     def trace(self, event: str, **detail: object) -> None:
         """Note an event in the timeline of every message of the batch."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 from gateway.domain.errors import StoreDown
 from gateway.domain.messages import ConversationKey
@@ -14,6 +15,8 @@ from gateway.telemetry import DUE, SWEPT, log
 
 INTERVAL_S = 0.7
 """A lone worker looks this often; in a fleet of n each looks n times more rarely, so that the fleet's rhythm stays."""
+LONGEST_INTERVAL_S = 1.5
+"""But never more rarely than this: the last one of a big fleet has to notice within a lease + 2 s that it is alone."""
 AGAIN_S = 1.5
 LIMIT = 50
 """Wake-ups per pass at most: what is not woken now is due again in a moment, and a flood of wake-ups helps nobody."""
@@ -32,8 +35,13 @@ class Sweep:
         wake_run: Callable[[str], None],
         due_runs: Callable[[int], Awaitable[Sequence[str]]] | None,
         room: Callable[[], int],
+        room_runs: Callable[[], int] = lambda: LIMIT,
     ) -> None:
-        """`room` says how many more turns this process could begin: a full one leaves the waking to others."""
+        """`room` and `room_runs` say how many more turns and runs this process could begin.
+
+        A full one leaves the waking to others, and so does one that does not consume the queue: where nobody does,
+        wake-ups would pile up in the broker, each conversation's again and again.
+        """
         self._store = store
         self._clock = clock
         self._worker = worker
@@ -41,6 +49,7 @@ class Sweep:
         self._wake_run = wake_run
         self._due_runs = due_runs
         self._room = room
+        self._room_runs = room_runs
         self._fleet = 1
 
     async def once(self) -> int:
@@ -50,7 +59,8 @@ class Sweep:
         DUE.set(found.total)
         for conversation in found.conversations:
             self._wake_turn(conversation)
-        runs = await self._due_runs(LIMIT) if self._due_runs else ()
+        limit = min(LIMIT, self._room_runs())
+        runs = await self._due_runs(limit) if self._due_runs and limit > 0 else ()
         for run_id in runs:
             self._wake_run(run_id)
         SWEPT.labels("turn").inc(len(found.conversations))
@@ -63,10 +73,15 @@ class Sweep:
         """Sweep until cancelled; Redis or the database being away is waited out."""
         while True:
             try:
-                self._fleet = await self._store.shared.report_worker(self._worker, now_s=self._clock.now().timestamp())
+                with suppress(
+                    StoreDown
+                ):  # a full Redis takes no report, but work goes on; if it is away, `once` says so
+                    now_s = self._clock.now().timestamp()
+                    self._fleet = await self._store.shared.report_worker(self._worker, now_s=now_s)
                 await self.once()
             except StoreDown as away:
                 log.warning("sweep.failed", error=str(away))
             except Exception as error:  # a sweep that ends for ever would strand work: say so and go on
                 log.exception("sweep.failed", error=type(error).__name__)
-            await self._clock.sleep(INTERVAL_S * self._fleet * random.uniform(0.8, 1.2))  # noqa: S311  not a secret
+            interval_s = min(INTERVAL_S * self._fleet, LONGEST_INTERVAL_S)
+            await self._clock.sleep(interval_s * random.uniform(0.8, 1.2))  # noqa: S311  not a secret

@@ -8,83 +8,45 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import traceback
+from contextlib import suppress
 
 from gateway.domain.adapter import Adapter
 from gateway.domain.errors import (
-    AssistantGone,
     BackendRefused,
     DeliveryRefused,
     LeaseLost,
+    Refused,
     Retryable,
-    StaleRun,
     StoreDown,
     ThreadGone,
     TokenRefused,
 )
-from gateway.domain.messages import Command, ConversationKey, ThreadId, adapter_of
+from gateway.domain.messages import Command, ConversationKey, adapter_of
 from gateway.domain.turns import Phase, Turn
-from gateway.store import Store
+from gateway.store import MailUnreadable
 from gateway.telemetry import TURN_SECONDS, TURNS, log
 from workers import phrases
-from workers.actions import carry_out
-from workers.backends import Backend, RunStatus, RunView, ToolCall
-from workers.definitions import Definitions
-from workers.holding import Keeper
+from workers.asking import Deps, Reply, ask_backend
 from workers.post import post_reply, tell
 from workers.progress import Progress
-from workers.tools import Tool, ToolContext
-from workers.wait import Interruption, Pace, follow, patiently
 from workers.working import working
 
 MAX_TRIES = 5
 RENDER_INLINE_CHARS = 10_000
 TELL_AFTER_S = 60.0
-"""A user who waits this long for a backend that is away is told so."""
-
-
-@dataclass(frozen=True, slots=True)
-class AssistantPlan:
-    """What the turn needs to know of the assistant that a conversation is routed to."""
-
-    name: str
-    tools: Mapping[str, Tool]
-    max_tool_rounds: int = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a turn comes to: Markdown for the user, and how it ended in one word."""
-
-    text: str
-    outcome: str
-
-
-@dataclass(frozen=True, slots=True)
-class Deps:
-    """Everything a turn works with, built once per process by the composition root."""
-
-    store: Store
-    backend: Backend
-    definitions: Definitions
-    adapters: Mapping[str, Adapter]
-    plan_for: Callable[[ConversationKey], AssistantPlan]
-    context_for: Callable[[Turn, ToolCall], ToolContext]
-    keeper: Keeper
-    pace: Pace
-    lease_s: float
-    turn_timeout_s: float
-    max_batch: int = 20
+"""A user who waits this long for a backend that is away is told so; at once, if it says that it will last longer."""
+LONGEST_WAIT_S = 86_400.0
+"""No wish of the other side keeps a conversation waiting for longer: some servers send nonsense."""
 
 
 async def work(key: ConversationKey, deps: Deps) -> None:
     """Work through one conversation's mail until nothing waits.
 
     Safe to call twice and at any time: a second caller finds the lease held and returns. Whatever ends it early, mail
-    and turn stay stored and the sweep wakes somebody. Raises StoreDown.
+    and turn stay stored and the sweep wakes somebody. Raises StoreDown when nothing could be taken.
     """
-    while turn := await deps.store.leases.acquire(key, lease_s=deps.lease_s, max_batch=deps.max_batch):
+    while not deps.keeper.leaving and (turn := await _take(key, deps)):
         try:
             async with deps.keeper.holding(turn.lease) as hold:
                 if turn.stop_requested:
@@ -95,6 +57,27 @@ async def work(key: ConversationKey, deps: Deps) -> None:
         except LeaseLost:
             log.info("turn.dropped", turn=turn.id, conversation=key)
             return
+        except StoreDown as away:
+            log.warning("turn.interrupted", turn=turn.id, conversation=key, why=str(away))
+            return
+
+
+async def _take(key: ConversationKey, deps: Deps) -> Turn | None:
+    """The conversation's turn and lease. Mail that cannot be read is left to others for a while, then put aside."""
+    try:
+        return await deps.store.leases.acquire(key, lease_s=deps.lease_s, max_batch=deps.max_batch)
+    except MailUnreadable as strange:
+        if strange.tries <= MAX_TRIES:
+            delay_s = deps.pace.retry.delay(strange.tries, deps.pace.chance())
+            log.warning("mail.unreadable", conversation=key, tries=strange.tries, why=str(strange))
+            with suppress(LeaseLost):
+                await deps.store.turns.park(strange.lease, delay_s, clean=False)
+            return None
+        log.error("mail.put_aside", conversation=key, messages=len(strange.envelopes), why=str(strange))
+        await deps.store.dead_letters.bury_unreadable(strange)
+        TURNS.labels("given_up").inc()
+        await deps.store.turns.finish(strange.lease)
+        return None
 
 
 async def _one(progress: Progress, deps: Deps) -> bool:
@@ -105,11 +88,11 @@ async def _one(progress: Progress, deps: Deps) -> bool:
     progress.trace("taken", phase=turn.phase, messages=len(turn.batch))
     try:
         if adapter is None:
-            return await _give_up(progress, deps, "delivery", f"no adapter for {adapter_of(turn.conversation)}")
-        if turn.tries > MAX_TRIES and turn.outcome != "poison":
+            return await _leave_to_others(progress, deps)
+        if turn.tries > (2 * MAX_TRIES if turn.outcome == "poison" else MAX_TRIES):
             if turn.phase is Phase.REPLYING:
-                return await _give_up(progress, deps, "delivery", f"given up after {MAX_TRIES} tries")
-            await deps.store.dead_letters.bury(turn, "turn", f"given up after {MAX_TRIES} tries", progress.now_ms)
+                return await _give_up(progress, "delivery", f"given up after {MAX_TRIES} tries")
+            await progress.bury("turn", f"given up after {MAX_TRIES} tries")
             await _fix_reply(progress, adapter, Reply(phrases.ENDINGS["poison"].format(turn=turn.id), "poison"))
         if turn.phase is not Phase.REPLYING:
             async with working(adapter, turn, deps.pace.clock):
@@ -118,7 +101,7 @@ async def _one(progress: Progress, deps: Deps) -> bool:
         await post_reply(progress, adapter, deps.pace)
         return await _finish(progress)
     except DeliveryRefused as refused:
-        return await _give_up(progress, deps, "delivery", str(refused))
+        return await _give_up(progress, "delivery", str(refused))
     except StoreDown:
         raise
     except (Retryable, TokenRefused) as trouble:  # a refused token keeps its mail until somebody sets the right one
@@ -128,10 +111,10 @@ async def _one(progress: Progress, deps: Deps) -> bool:
     except LeaseLost:
         raise
     except Exception as error:  # the task wrapper of a turn: logged once, tried again, given up after the fifth time
-        log.exception("turn.failed", turn=turn.id, error=type(error).__name__)
+        log.error("turn.failed", turn=turn.id, error=type(error).__name__, stack=stack_of(error))
         delay_s = deps.pace.retry.delay(turn.tries, deps.pace.chance())
         if turn.tries > MAX_TRIES:
-            return await _give_up(progress, deps, "turn", type(error).__name__)
+            return await _give_up(progress, "turn", type(error).__name__)
         await progress.park(delay_s, clean=False)
         return False
 
@@ -142,166 +125,26 @@ async def _reply(progress: Progress, deps: Deps) -> Reply:
     if command := turn.first.command:
         return Reply(phrases.COMMANDS[command], f"command_{command}")
     try:
-        return await _ask_backend(progress, deps)
+        return await ask_backend(progress, deps)
+    except ThreadGone:  # with the run in it, and whatever it did: the next message begins anew
+        log.warning("thread.gone", turn=turn.id, thread=turn.thread)
+        await progress.step({"thread": ""})
+        return Reply(phrases.ENDINGS["failed"].format(turn=turn.id), "failed")
     except BackendRefused as refused:
         log.error("turn.refused", turn=turn.id, error=str(refused))
-        await deps.store.dead_letters.bury(turn, "run", str(refused), progress.now_ms)
+        await progress.bury("run", str(refused))
         return Reply(phrases.ENDINGS["refused"].format(turn=turn.id), "refused")
-
-
-async def _ask_backend(progress: Progress, deps: Deps) -> Reply:
-    """Thread, run, wait, tools, until the run has ended."""
-    turn, hold, plan = progress.turn, progress.hold, deps.plan_for(progress.turn.conversation)
-    if turn.run is None and hold.stop.is_set():
-        return Reply(phrases.STOPPED, "stopped")
-    view = await _run(progress, deps, plan)
-    thread = turn.thread
-    assert thread is not None
-    while True:
-        age_s = (progress.now_ms - turn.started_ms) / 1000
-        left_s = deps.turn_timeout_s - age_s
-        seen = await follow(
-            deps.backend,
-            thread,
-            view,
-            hold,
-            deps.pace,
-            age_s=age_s,
-            left_s=left_s,
-            looked=lambda: progress.trace("looked"),
-        )
-        if isinstance(seen, RunView) and seen.status is RunStatus.NEEDS_ACTION and hold.stop.is_set():
-            seen = Interruption.STOP
-        if isinstance(seen, Interruption):
-            return await _cancel(progress, deps, thread, seen)
-        if seen.status is not RunStatus.NEEDS_ACTION:
-            progress.trace("run.ended", status=seen.status)
-            return _ending(turn, seen)
-        if turn.rounds >= plan.max_tool_rounds:
-            await _cancel(progress, deps, thread, Interruption.TIMEOUT)
-            return Reply(phrases.ENDINGS["rounds"].format(turn=turn.id), "rounds")
-        view = await _act(progress, deps, plan, thread, seen)
-
-
-async def _run(progress: Progress, deps: Deps, plan: AssistantPlan) -> RunView:
-    """The turn's run: the stored one, one that an earlier attempt left at the backend, or a new one."""
-    turn = progress.turn
-    if turn.run is not None and turn.thread is not None:
-        log.info("turn.resumed", turn=turn.id, run=turn.run)
-        progress.trace("resumed", run=turn.run)
-        return RunView(turn.run, RunStatus.WORKING)
-
-    async def start(_: int) -> RunView:
-        thread = turn.thread or await _open_thread(progress, deps)
-        look_first, turn.run_intended = turn.run_intended, True
-        if not look_first:
-            await progress.step({"ri": 1})
-        try:
-            assistant = await deps.definitions.id_of(plan.name)
-            progress.hold.check()
-            return await deps.backend.start(thread, assistant, turn.batch, turn.key, look_first=look_first)
-        except ThreadGone:
-            log.warning("thread.gone", turn=turn.id, thread=thread)
-            turn.thread = None
-            turn.notices.add("forgot")
-            await progress.step({"thread": "", "no:forgot": 1})
-            raise Retryable("the thread is gone; the next attempt opens a new one", retry_after_s=0.0) from None
-        except AssistantGone:
-            await deps.definitions.forget(plan.name)
-            raise Retryable("the assistant is gone; the next attempt makes it again", retry_after_s=0.0) from None
-
-    view = await patiently(start, progress.hold, deps.pace)
-    turn.run, turn.started_ms = view.id, progress.now_ms
-    turn.phase = Phase.RUNNING
-    await progress.step(
-        {"phase": Phase.RUNNING, "run": view.id, "started": turn.started_ms, "failing": "", "failures": ""}
-    )
-    log.info("run.created", turn=turn.id, run=view.id, thread=turn.thread)
-    progress.trace("run.created", run=view.id, thread=turn.thread)
-    return view
-
-
-async def _open_thread(progress: Progress, deps: Deps) -> ThreadId:
-    turn = progress.turn
-    progress.hold.check()
-    turn.thread = await deps.backend.open_thread(turn.conversation, turn.key)
-    await progress.step({"thread": turn.thread})
-    log.info("thread.opened", conversation=turn.conversation, thread=turn.thread)
-    return turn.thread
-
-
-async def _act(progress: Progress, deps: Deps, plan: AssistantPlan, thread: ThreadId, view: RunView) -> RunView:
-    """Carry out the calls a run asks for and submit all outputs at once; a crash never runs a finished tool again."""
-    turn = progress.turn
-    unknown = turn.intended_calls - turn.outputs.keys()
-
-    async def before(call: ToolCall) -> None:
-        progress.hold.check()
-        await progress.step({f"ti:{call.id}": 1})
-        progress.trace("tool.called", tool=call.name)
-
-    async def after(call: ToolCall, output: str) -> None:
-        turn.outputs[call.id] = output
-        await progress.step({f"t:{call.id}": output})
-        progress.trace("tool.answered", tool=call.name)
-
-    outputs = await carry_out(
-        view.calls,
-        plan.tools,
-        lambda call: deps.context_for(turn, call),
-        before=before,
-        after=after,
-        done=dict(turn.outputs),
-        unknown=unknown,
-    )
-    try:
-        answered = await patiently(lambda _: deps.backend.answer(thread, view.id, outputs), progress.hold, deps.pace)
-    except StaleRun:
-        answered = RunView(view.id, RunStatus.WORKING)  # an earlier attempt had arrived, or the run has ended: look
-    turn.rounds += 1
-    spent = {f"{prefix}{call.id}": "" for call in view.calls for prefix in ("t:", "ti:")}
-    for call in view.calls:
-        turn.outputs.pop(call.id, None)
-    turn.intended_calls.clear()
-    await progress.step({"rounds": turn.rounds, **spent})
-    return answered
-
-
-async def _cancel(progress: Progress, deps: Deps, thread: ThreadId, why: Interruption) -> Reply:
-    turn, run = progress.turn, progress.turn.run
-    assert run is not None
-    await patiently(lambda _: deps.backend.cancel(thread, run), progress.hold, deps.pace)
-    log.info("run.cancelled", turn=turn.id, run=run, why=why)
-    progress.trace("run.cancelled", why=why)
-    if why is Interruption.STOP:
-        return Reply(phrases.STOPPED, "stopped")
-    return Reply(phrases.ENDINGS["timeout"].format(turn=turn.id), "timeout")
-
-
-def _ending(turn: Turn, view: RunView) -> Reply:
-    """How a run's end reads: the reply, or one honest sentence (incomplete: the partial text first)."""
-
-    def sentence(name: str) -> str:
-        return phrases.ENDINGS[name].format(turn=turn.id)
-
-    match view.status:
-        case RunStatus.DONE:
-            return Reply(view.reply, "done") if view.reply.strip() else Reply(sentence("empty"), "empty")
-        case RunStatus.INCOMPLETE:
-            note = sentence("filtered" if view.reason == "content_filter" else "incomplete")
-            return Reply(f"{view.reply}\n\n{note}" if view.reply.strip() else note, "incomplete")
-        case RunStatus.FAILED if view.reason == "rate_limit_exceeded":
-            return Reply(sentence("rate_limited"), "failed")
-        case _:
-            return Reply(sentence(view.status), str(view.status))
 
 
 async def _fix_reply(progress: Progress, adapter: Adapter, reply: Reply) -> None:
     """From here on the reply is decided: its parts are in the delivery ledger before the first one is posted."""
     turn = progress.turn
     text = f"{phrases.FORGOT}\n\n{reply.text}" if "forgot" in turn.notices else reply.text
+    text = text.encode("utf-8", "replace").decode()  # half a surrogate pair can neither be stored nor sent
     # A nasty 100 kB takes a second to render; the loop has a thousand other turns to serve.
     parts = adapter.render(text) if len(text) < RENDER_INLINE_CHARS else await asyncio.to_thread(adapter.render, text)
+    if not parts:  # nothing that can be seen: silence would look like a lost message
+        parts = adapter.render(phrases.ENDINGS["empty"].format(turn=turn.id))
     turn.parts = [part.to_json() for part in parts]
     turn.outcome = reply.outcome
     turn.phase = Phase.REPLYING
@@ -321,11 +164,11 @@ async def _finish(progress: Progress) -> bool:
     return waiting > 0
 
 
-async def _give_up(progress: Progress, deps: Deps, stage: str, reason: str) -> bool:
+async def _give_up(progress: Progress, stage: str, reason: str) -> bool:
     """Put the turn aside as a dead letter; the conversation goes on."""
     turn = progress.turn
     log.error("turn.given_up", turn=turn.id, stage=stage, reason=reason)
-    await deps.store.dead_letters.bury(turn, stage, reason, progress.now_ms)
+    await progress.bury(stage, reason)
     TURNS.labels("given_up").inc()
     progress.trace("given_up", stage=stage)
     return await progress.finish() > 0
@@ -339,11 +182,11 @@ async def _wait_for_better_times(
     since_ms = turn.failing_since_ms or progress.now_ms
     failing_s = (progress.now_ms - since_ms) / 1000
     wish_s = trouble.retry_after_s if isinstance(trouble, Retryable) else None
-    delay_s = deps.pace.retry.delay(turn.failures, deps.pace.chance(), wish_s)
-    if failing_s >= TELL_AFTER_S and turn.phase is not Phase.REPLYING:
+    delay_s = min(deps.pace.retry.delay(turn.failures, deps.pace.chance(), wish_s), LONGEST_WAIT_S)
+    if failing_s + (wish_s or 0.0) >= TELL_AFTER_S and turn.phase is not Phase.REPLYING:
         try:
             await tell(progress, adapter, phrases.WAITING, "waiting")
-        except (Retryable, DeliveryRefused, TokenRefused) as silent:
+        except (Retryable, Refused, TokenRefused) as silent:
             log.warning("turn.could_not_tell", turn=turn.id, error=type(silent).__name__)
     elif wish_s is None:
         delay_s = min(delay_s, max(0.5, TELL_AFTER_S - failing_s))
@@ -351,3 +194,17 @@ async def _wait_for_better_times(
         "turn.parked", turn=turn.id, for_s=round(delay_s, 2), error=type(trouble).__name__, why=str(trouble)[:200]
     )
     await progress.park(delay_s, {"failing": since_ms, "failures": turn.failures + 1})
+
+
+async def _leave_to_others(progress: Progress, deps: Deps) -> bool:
+    """This worker does not have the platform (its token is not set here); the gateway that took the mail has it."""
+    turn = progress.turn
+    delay_s = deps.pace.retry.delay(turn.failures, deps.pace.chance())
+    log.warning("turn.no_adapter", turn=turn.id, conversation=turn.conversation, for_s=round(delay_s, 2))
+    await progress.park(delay_s, {"failures": turn.failures + 1})
+    return False
+
+
+def stack_of(error: BaseException) -> str:
+    """Where an exception came from, without its words: those may hold what people wrote."""
+    return "".join(traceback.format_tb(error.__traceback__))

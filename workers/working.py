@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from gateway.domain.adapter import Adapter
 from gateway.domain.messages import Destination
 from gateway.domain.pacing import Clock
 from gateway.domain.turns import Turn
+from gateway.telemetry import log
 
 
 @asynccontextmanager
@@ -30,5 +31,7 @@ async def working(adapter: Adapter, turn: Turn, clock: Clock) -> AsyncIterator[N
         yield
     finally:
         sign.cancel()
-        with suppress(asyncio.CancelledError):
-            await sign
+        # Not `await sign`: suppressing its cancel would swallow our own, and the turn would go on without its lease.
+        await asyncio.wait({sign})
+        if not sign.cancelled() and (broken := sign.exception()):
+            log.warning("working.failed", adapter=adapter.name, error=type(broken).__name__)

@@ -6,6 +6,7 @@ hash slot, with the commands of Redis 7.0.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +22,7 @@ from gateway.store.keys import PARTITIONS as PARTITIONS
 from gateway.store.leases import Batch, Leases, Script
 from gateway.store.shared import Shared
 from gateway.store.streams import Mailbox, Nudges, Timeline
+from gateway.store.turns import MailUnreadable as MailUnreadable
 from gateway.store.turns import Turns
 
 _LUA = Path(__file__).parent / "lua"
@@ -40,11 +42,11 @@ class Store:
         self.leases = Leases(script("acquire"), self._batch("renew"), self._batch("sweep"), script("keep_leader"))
         self.turns = Turns(script("step"), script("park"), script("finish"))
         self.conversations = Conversations(self._call)
-        self.dead_letters = DeadLetters(self._call)
+        self.dead_letters = DeadLetters(script("bury"), self._call)
         self.shared = Shared(self._call)
         self.timeline = Timeline(self._call)
         self.nudges = Nudges(self._redis)
-        self.mailbox = Mailbox(self._redis)
+        self.mailbox = Mailbox(script("deliver"), self._redis)
 
     def _script(self, name: str) -> Script:
         registered = self._redis.register_script((_LUA / f"{name}.lua").read_text())
@@ -132,6 +134,7 @@ def _connect(url: str, connections: int, timeout_s: float) -> Redis:
         socket_connect_timeout=timeout_s,
         health_check_interval=15,
         decode_responses=True,
+        encoding_errors="replace",  # half a surrogate pair, which JSON can hold, would make mail unstorable for ever
     )
     return Redis(connection_pool=pool)
 
@@ -148,9 +151,8 @@ async def translated(call: Awaitable[Any]) -> Any:
     except _REFUSED_FOR_NOW as refused:  # redis-py strips the code word from the text of those it has classes for
         raise StoreDown(f"Redis refuses us now: {type(refused).__name__}") from refused
     except failures.ResponseError as refused:
-        word = str(refused).split(" ", 1)[0]
-        if word in _CODES_FOR_NOW:
-            raise StoreDown(f"Redis refuses us now: {word}") from refused
+        if word := _REFUSAL.search(str(refused)):
+            raise StoreDown(f"Redis refuses us now: {word[0]}") from refused
         raise
 
 
@@ -160,5 +162,7 @@ _REFUSED_FOR_NOW = (
     failures.NoPermissionError,
     failures.MasterDownError,
     failures.ClusterDownError,
+    failures.NoScriptError,  # the server was restarted between our loading of the scripts and their call
 )
-_CODES_FOR_NOW = ("OOM", "MISCONF", "BUSY", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS")
+_REFUSAL = re.compile(r"\b(OOM|MISCONF|BUSY|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOREPLICAS)\b")
+"""Somewhere in the text: in a pipeline redis-py puts its own words in front."""

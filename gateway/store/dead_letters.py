@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from gateway.domain.messages import ConversationKey
 from gateway.domain.turns import Turn
 from gateway.store import keys
+from gateway.store.turns import MailUnreadable, Script
 
 KEPT = 50
 
@@ -16,12 +17,15 @@ KEPT = 50
 class DeadLetters:
     """Dead letters per conversation, newest first, capped, gone after DEAD_S. They hold user text."""
 
-    def __init__(self, call: Callable[..., Awaitable[Any]]) -> None:
+    def __init__(self, bury: Script, call: Callable[..., Awaitable[Any]]) -> None:
+        self._bury = bury
         self._call = call
 
     async def bury(self, turn: Turn, stage: str, reason: str, at_ms: int) -> None:
-        """Keep a turn that is given up: its messages, how far it came and why. Raises StoreDown."""
-        key = keys.dead(turn.conversation)
+        """Keep a turn that is given up: its messages, how far it came and why.
+
+        May be repeated: a turn is kept once for each stage. Raises StoreDown; a full Redis is none.
+        """
         letter = {
             "turn": turn.id,
             "key": turn.key,
@@ -35,10 +39,23 @@ class DeadLetters:
             "posted": turn.posted,
             "messages": [message.to_json() for message in turn.batch],
         }
-        await self._call("LPUSH", key, json.dumps(letter, ensure_ascii=False))
-        await self._call("LTRIM", key, 0, KEPT - 1)
-        await self._call("EXPIRE", key, keys.DEAD_S)
+        await self._keep(turn.conversation, letter)
+
+    async def bury_unreadable(self, mail: MailUnreadable) -> None:
+        """Keep mail that could not be read as it is. May be repeated, raises as `bury`."""
+        first, messages = mail.envelopes[0] if mail.envelopes else "", _without_number(mail.envelopes)
+        letter: dict[str, Any] = {"turn": f"{mail.lease.conversation}#{first.partition(' ')[0]}", "stage": "inbox"}
+        letter |= {"reason": str(mail), "at_ms": mail.at_ms, "tries": mail.tries, "messages": messages}
+        await self._keep(mail.lease.conversation, letter)
+
+    async def _keep(self, conversation: ConversationKey, letter: dict[str, Any]) -> None:
+        written = json.dumps(letter, ensure_ascii=False)
+        await self._bury([keys.dead(conversation)], [written, letter["turn"], letter["stage"], KEPT, keys.DEAD_S])
 
     async def of(self, conversation: ConversationKey) -> list[dict[str, Any]]:
         """The dead letters of one conversation, newest first. Raises StoreDown."""
         return [json.loads(raw) for raw in await self._call("LRANGE", keys.dead(conversation), 0, -1)]
+
+
+def _without_number(envelopes: Sequence[str]) -> list[str]:
+    return [envelope.split(" ", 2)[-1] for envelope in envelopes]

@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import Any
 from uuid import uuid4
 
+from gateway.domain.errors import StoreDown
 from gateway.domain.messages import ConversationKey
 from gateway.domain.turns import Lease, Turn
 from gateway.store import keys
@@ -48,18 +49,20 @@ class Leases:
     async def acquire(self, key: ConversationKey, *, lease_s: float, max_batch: int = 20) -> Turn | None:
         """Take the conversation and its turn: the unfinished one, else a new one made of the waiting mail.
 
-        None when somebody else holds it, nothing waits, or it is parked. Raises StoreDown.
+        None when somebody else holds it, nothing waits, or it is parked. Raises StoreDown, and MailUnreadable, which
+        carries the lease.
         """
-        owner = uuid4().hex
-        answer = await self._acquire(
-            [keys.inbox(key), keys.state(key), keys.due(keys.partition(key))],
-            [key, owner, int(lease_s * 1000), max_batch],
-        )
+        names = [keys.inbox(key), keys.state(key), keys.due(keys.partition(key))]
+        words: list[str | int] = [key, uuid4().hex, int(lease_s * 1000), max_batch]
+        try:
+            answer = await self._acquire(names, words)
+        except StoreDown:  # perhaps only the answer got lost: asked once more, its owner finds the lease it then has
+            answer = await self._acquire(names, words)
         if answer[0] != "taken":
             return None
         _, fence, now_ms, flat, envelopes = answer
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        return read_turn(Lease(key, str(fence), owner), int(now_ms), fields, envelopes)
+        return read_turn(Lease(key, str(fence), str(words[1])), int(now_ms), fields, envelopes)
 
     async def renew(self, leases: Sequence[Lease], *, lease_s: float) -> dict[Lease, Beat]:
         """The heartbeat of many leases in one round trip. Raises StoreDown, and then every lease may still be ours."""

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from gateway.domain.errors import StoreDown
 from gateway.domain.messages import ConversationKey
 from gateway.store import keys
+from gateway.store.turns import Script
 
 _KEPT_EVENTS = 5000
 _PENDING_EVENTS = 2000
@@ -108,18 +109,13 @@ class Nudges:
 class Mailbox:
     """Replies on their way to terminals."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, deliver: Script, redis: Redis) -> None:
+        self._deliver = deliver
         self._redis = redis
 
     async def put(self, user: str, text: str) -> None:
-        """Leave a reply for a terminal; it is kept for an hour. Raises StoreDown."""
-        try:
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.rpush(keys.mailbox(user), text)
-                pipe.expire(keys.mailbox(user), keys.MAILBOX_S)
-                await pipe.execute()
-        except (failures.RedisError, OSError) as away:
-            raise StoreDown(f"Redis is away: {type(away).__name__}") from away
+        """Leave a reply for a terminal; it is kept for an hour. Raises StoreDown; a full Redis is none."""
+        await self._deliver([keys.mailbox(user)], [text, keys.MAILBOX_S])
 
     async def take(self, user: str, timeout_s: float) -> str | None:
         """The oldest reply, waiting up to `timeout_s` for one; None if none came. Raises StoreDown."""

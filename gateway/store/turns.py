@@ -7,7 +7,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from gateway.domain.errors import LeaseLost
+from gateway.domain.errors import LeaseLost, Refused
 from gateway.domain.messages import InboundMessage, RunId, ThreadId
 from gateway.domain.turns import Lease, Phase, Turn
 from gateway.store import keys
@@ -18,8 +18,32 @@ Fields = Mapping[str, str | int]
 """Fields of the turn's hash to write; "" deletes one."""
 
 
+class MailUnreadable(Refused):
+    """What acquire handed out cannot be read: another version of threadway wrote it, or a hand did.
+
+    The lease is held all the same. Whoever catches this parks the turn, so that a worker of the other version may take
+    it, and after a few tries puts it aside: the conversation must not wait behind it for ever.
+    """
+
+    def __init__(self, lease: Lease, at_ms: int, tries: int, envelopes: Sequence[str], why: str) -> None:
+        super().__init__(f"the mail cannot be read: {why}")
+        self.lease = lease
+        self.at_ms = at_ms
+        self.tries = tries
+        self.envelopes = envelopes
+
+
 def read_turn(lease: Lease, now_ms: int, fields: Mapping[str, str], envelopes: Sequence[str]) -> Turn:
-    """Build the worker's copy from what acquire handed out."""
+    """Build the worker's copy from what acquire handed out. Raises MailUnreadable."""
+    try:
+        return _read(lease, now_ms, fields, envelopes)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as strange:
+        tries = fields.get("tries", "1")
+        why = type(strange).__name__  # its text may hold the message's
+        raise MailUnreadable(lease, now_ms, int(tries) if tries.isdigit() else 1, envelopes, why) from None
+
+
+def _read(lease: Lease, now_ms: int, fields: Mapping[str, str], envelopes: Sequence[str]) -> Turn:
     batch = [InboundMessage.from_json(envelope.split(" ", 2)[2]) for envelope in envelopes]
     key = f"{lease.conversation}#{batch[0].event_id}"
     return Turn(
@@ -70,15 +94,24 @@ class Turns:
             raise LeaseLost(key)
         return bool(stop)
 
-    async def park(self, lease: Lease, delay_s: float, fields: Fields | None = None, *, clean: bool = True) -> None:
+    async def park(
+        self,
+        lease: Lease,
+        delay_s: float,
+        fields: Fields | None = None,
+        *,
+        clean: bool = True,
+        heard: bool = False,
+    ) -> None:
         """Put the turn down for `delay_s` and give the lease back. Raises LeaseLost, StoreDown.
 
-        `clean` False counts it as a failed try; after the fifth the turn is given up.
+        `clean` False counts it as a failed try; after the fifth the turn is given up. A stop that came meanwhile makes
+        the turn due at once, unless the holder has `heard` of it.
         """
         key = lease.conversation
         if not await self._park(
             [keys.state(key), keys.due(keys.partition(key))],
-            [key, lease.fence, int(delay_s * 1000), "1" if clean else "0", *_flat(fields or {})],
+            [key, lease.fence, int(delay_s * 1000), int(clean), int(heard), *_flat(fields or {})],
         ):
             raise LeaseLost(key)
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -15,6 +16,7 @@ from gateway.console import ConsoleAdapter
 from gateway.domain.adapter import Capabilities
 from gateway.domain.errors import (
     Ambiguous,
+    ConversationMoved,
     DeliveryRefused,
     FormatRefused,
     LeaseLost,
@@ -25,7 +27,7 @@ from gateway.domain.errors import (
 from gateway.domain.messages import ConversationKey, Destination, InboundMessage, OutboundPart
 from gateway.domain.turns import Phase
 from tests.edge.work import Bench, bench
-from workers.turn import MAX_TRIES, TELL_AFTER_S, work
+from workers.turn import LONGEST_WAIT_S, MAX_TRIES, TELL_AFTER_S, work
 
 KEY = ConversationKey("console:ann")
 
@@ -61,7 +63,8 @@ async def test_mail_that_waits_together_goes_into_one_run_in_order(at: Bench) ->
         await at.say(text)
     await work(KEY, at.deps)
     assert await at.heard() == "echo 3: three"
-    assert [m["text"] for m in at.server.threads["thread_1"] if m["role"] == "user"] == ["one", "two", "three"]
+    (thread,) = at.server.threads.values()
+    assert [m["text"] for m in thread if m["role"] == "user"] == ["one", "two", "three"]
 
 
 @pytest.mark.parametrize(
@@ -300,3 +303,130 @@ async def test_a_lost_lease_comes_out_of_the_block(at: Bench) -> None:
 
     with pytest.raises(LeaseLost):
         await held()
+
+
+async def test_a_turn_whose_platform_this_worker_does_not_have_is_left_to_others(
+    at: Bench, raw: redis.asyncio.Redis
+) -> None:
+    await at.say("hello")
+    await work(KEY, replace(at.deps, adapters={}))
+    state = await at.store.conversations.progress(KEY)
+    assert ("lease" in state, state["tries"], await at.store.inbox.waiting(KEY)) == (False, "0", 1)
+    assert await at.store.dead_letters.of(KEY) == []
+    await raw.hdel(await state_name(raw), "until")
+    await work(KEY, at.deps)
+    assert await at.heard() == "echo 1: hello"
+
+
+async def test_a_thread_that_goes_in_the_middle_of_a_run_is_told_honestly_and_replaced(at: Bench) -> None:
+    """The backend's database was reset: the run went with it, and whatever its tools did stays done."""
+    await at.say("slow 1")
+    working = asyncio.create_task(work(KEY, at.deps))
+    await at.server.began.wait()
+    at.server.threads.clear()
+    at.server.runs.clear()
+    await working
+    assert "could not finish" in await at.heard()
+    assert await at.ask("hello") == "echo 1: hello"
+
+
+async def test_an_assistant_of_the_operators_own_that_does_not_exist_is_told_not_retried_for_ever(
+    redis_url: str,
+) -> None:
+    async with bench(redis_url) as at:
+        at.server.unknown_assistants = True
+        assert "not set up correctly" in await at.ask("hello")
+        assert [letter["stage"] for letter in await at.store.dead_letters.of(KEY)] == ["run"]
+
+
+async def test_a_user_is_told_at_once_of_a_wait_that_will_be_long(at: Bench) -> None:
+    at.server.down = True
+    at.server.retry_after_s = 3600
+    assert "cannot reach my assistant" in await at.ask("hello")
+    state = await at.store.conversations.progress(KEY)
+    assert int(state["until"]) - int(state["failing"]) >= 3_500_000
+
+
+async def test_nobody_waits_for_years_because_a_server_says_so(at: Bench) -> None:
+    at.server.down = True
+    at.server.retry_after_s = 999_999_999
+    await at.ask("hello")
+    state = await at.store.conversations.progress(KEY)
+    assert int(state["until"]) - int(state["failing"]) <= (LONGEST_WAIT_S + 60) * 1000
+
+
+async def test_even_the_words_of_giving_up_are_given_up(at: Bench, raw: redis.asyncio.Redis) -> None:
+    """A post that kills its worker would kill one every lease, for ever."""
+    await at.say("hello")
+    turn = await at.store.leases.acquire(KEY, lease_s=30)
+    assert turn is not None
+    parts = json.dumps([OutboundPart("put aside").to_json()])
+    poisoned: dict[str, str | int] = {
+        "phase": Phase.REPLYING,
+        "outcome": "poison",
+        "parts": parts,
+        "tries": 2 * MAX_TRIES,
+    }
+    await at.store.turns.step(turn.lease, poisoned, lease_s=30)
+    await raw.hset(await state_name(raw), "lease", "1")
+    await work(KEY, at.deps)
+    assert await at.heard() == ""
+    assert await at.ask("hello") == "echo 1: hello"
+
+
+async def test_mail_that_cannot_be_read_is_put_aside_after_some_tries(at: Bench, raw: redis.asyncio.Redis) -> None:
+    await at.say("hello")
+    (inbox,) = await raw.keys("tw:*:i:*")
+    await raw.lset(inbox, 0, "1 m {}")
+    await at.say("/help")
+    for _ in range(MAX_TRIES):
+        await work(KEY, at.deps)
+        assert await at.heard() == ""
+        await raw.hdel(await state_name(raw), "until")
+    await work(KEY, at.deps)
+    assert [letter["stage"] for letter in await at.store.dead_letters.of(KEY)] == ["inbox"]
+    await work(KEY, at.deps)
+    assert "I am an assistant" in await at.heard()
+
+
+async def test_an_unexpected_error_is_logged_without_its_words(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Platform):
+        def render(self, reply: str) -> Sequence[OutboundPart]:
+            raise ValueError(f"cannot render {reply}")
+
+    async with bench(redis_url, Broken([])) as at:
+        await at.say("hello")
+        await work(KEY, at.deps)
+        (record,) = [r for r in caplog.records if isinstance(r.msg, dict) and r.msg["event"] == "turn.failed"]
+        assert isinstance(record.msg, dict)
+        assert "in render" in record.msg["stack"]
+        assert "echo" not in caplog.text
+        assert "stack" in record.msg
+
+
+async def test_a_reply_with_nothing_to_be_seen_is_said_to_be_empty(redis_url: str) -> None:
+    class Picky(Platform):
+        def render(self, reply: str) -> Sequence[OutboundPart]:
+            return [] if reply.startswith("echo") else super().render(reply)
+
+    (said,) = await post_through(redis_url, Picky([]))
+    assert "empty answer" in said
+
+
+async def test_a_conversation_that_moves_and_refuses_markup_gets_its_reply(redis_url: str) -> None:
+    platform = Platform([ConversationMoved("console:ann"), FormatRefused()])
+    assert await post_through(redis_url, platform) == ["echo 1: hello"]
+
+
+async def test_a_chat_that_moved_while_a_user_waits_does_not_break_the_turn(
+    redis_url: str, raw: redis.asyncio.Redis
+) -> None:
+    async with bench(redis_url, Platform([ConversationMoved("console:eve")])) as at:
+        at.server.down = True
+        at.server.retry_after_s = 3600
+        await at.say("hello")
+        await work(KEY, at.deps)
+        state = await at.store.conversations.progress(KEY)
+        assert ("lease" in state, state["tries"]) == (False, "0"), "parked"

@@ -18,12 +18,13 @@ from gateway.domain.pacing import SystemClock
 from gateway.domain.turns import Turn
 from gateway.store import Store
 from tests.flow.assistants_server import Server, make
+from workers.asking import AssistantPlan, Deps
 from workers.backends import AssistantSpec, ToolCall, ToolSpec
 from workers.backends.assistants import AssistantsBackend
 from workers.definitions import Definitions
 from workers.holding import Keeper
 from workers.tools import Memory, ToolContext, load_tools
-from workers.turn import AssistantPlan, Deps, work
+from workers.turn import work
 from workers.wait import Pace
 
 
@@ -71,7 +72,9 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(redis_url: str, adapter: Adapter | None = None, *, turn_timeout_s: float = 600) -> AsyncIterator[Bench]:
+async def bench(
+    redis_url: str, adapter: Adapter | None = None, *, turn_timeout_s: float = 600, lease_s: float = 10
+) -> AsyncIterator[Bench]:
     """Open a bench; its backend listens on a port of its own."""
     server = Server()
     runner = web.AppRunner(make(server), access_log=None)
@@ -82,7 +85,7 @@ async def bench(redis_url: str, adapter: Adapter | None = None, *, turn_timeout_
     store = Store(redis_url)
     clock = SystemClock()
     backend = AssistantsBackend(f"http://127.0.0.1:{port}/v1", "key")
-    keeper = Keeper(store, clock, lease_s=10)
+    keeper = Keeper(store, clock, lease_s=lease_s)
     tools = load_tools(["calculator"])
     functions = tuple(ToolSpec(t.name, t.description, t.parameters) for t in tools.values())
     specs = {"a": AssistantSpec("a", "fake", "Be brief.", functions)}
@@ -100,7 +103,7 @@ async def bench(redis_url: str, adapter: Adapter | None = None, *, turn_timeout_
         context_for=context,
         keeper=keeper,
         pace=Pace(clock, in_place_s=0.2),
-        lease_s=10,
+        lease_s=lease_s,
         turn_timeout_s=turn_timeout_s,
     )
     beating = asyncio.create_task(keeper.run())

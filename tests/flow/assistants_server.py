@@ -52,6 +52,9 @@ class Server:
         self.runs: dict[str, Run] = {}
         self.by_thread: dict[str, list[Run]] = {}
         self.down = False
+        self.retry_after_s = 0
+        self.unknown_assistants = False
+        self.refused_calls = 0
         self.delay_s = 0.0
         self.looks = 0
         self.refusals: list[str] = []
@@ -147,6 +150,8 @@ class Server:
                 self.refusals.append(run.id)
                 return refused(400, f"Thread {thread} already has an active run {run.id}.")
         body = await request.json()
+        if self.unknown_assistants:
+            return refused(404, f"No assistant found with id '{body['assistant_id']}'.")
         texts = [message["content"] for message in body["additional_messages"]]
         self.threads[thread] += [{"role": "user", "text": text} for text in texts]
         run = Run(self.id("run"), thread, body.get("metadata", {}), texts[-1], time.monotonic())
@@ -161,6 +166,8 @@ class Server:
 
     async def run_get(self, request: web.Request) -> web.Response:
         run = self.runs.get(request.match_info["run"])
+        if (thread := request.match_info["thread"]) not in self.threads:
+            return refused(404, f"No thread found with id '{thread}'.")
         if run is None:
             return refused(404, "No run found with id.")
         self.looks += 1
@@ -223,9 +230,13 @@ def make(server: Server) -> web.Application:
     @web.middleware
     async def gate(request: web.Request, handler: Any) -> web.StreamResponse:
         if server.down and request.path.startswith("/v1"):
-            return refused(503, "The server is overloaded.")
-        answer: web.StreamResponse = await handler(request)
-        return answer
+            server.refused_calls += 1
+            answer = refused(503, "The server is overloaded.")
+            if server.retry_after_s:
+                answer.headers["Retry-After"] = str(server.retry_after_s)
+            return answer
+        handled: web.StreamResponse = await handler(request)
+        return handled
 
     app = web.Application(middlewares=[gate])
     run = "/v1/threads/{thread}/runs/{run}"

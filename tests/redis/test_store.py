@@ -15,7 +15,7 @@ from gateway.domain.adapter import Accepted
 from gateway.domain.errors import LeaseLost, SettingsInvalid, StoreDown
 from gateway.domain.messages import Command, ConversationKey, InboundMessage
 from gateway.domain.turns import Phase, Turn
-from gateway.store import Store
+from gateway.store import MailUnreadable, Store
 from gateway.store.inbox import GRACE_MS
 from gateway.store.keys import PARTITIONS
 from gateway.store.leases import Beat
@@ -157,6 +157,69 @@ async def test_stop_reaches_the_holder_and_covers_what_was_sent_before_it(store:
     assert [m.event_id for m in (await take(store)).batch] == ["4"]
 
 
+async def test_a_stop_that_the_turn_at_work_did_not_hear_stops_the_mail_before_it(store: Store) -> None:
+    await store.inbox.ingest(message("1"))
+    turn = await take(store)
+    await store.inbox.ingest(message("2"))
+    await store.inbox.ingest(message("3", command=Command.STOP))
+    await store.inbox.ingest(message("4"))
+    await store.turns.finish(turn.lease)  # its reply was on its way already
+    stopped = await take(store)
+    assert ([m.event_id for m in stopped.batch], stopped.stop_requested) == (["2"], True)
+    await store.turns.finish(stopped.lease, through_stop=True)
+    later = await take(store)
+    assert ([m.event_id for m in later.batch], later.stop_requested) == (["4"], False)
+
+
+async def test_an_answered_stop_stops_nothing_any_more(store: Store) -> None:
+    await store.inbox.ingest(message("1"))
+    turn = await take(store)
+    await store.inbox.ingest(message("2", command=Command.STOP))
+    await store.inbox.ingest(message("3"))
+    await store.turns.finish(turn.lease)
+    stop = await take(store)
+    assert (stop.first.event_id, stop.stop_requested) == ("2", True)
+    await store.turns.finish(stop.lease)
+    assert not (await take(store)).stop_requested
+
+
+async def test_a_stop_spares_the_commands_before_it(store: Store) -> None:
+    """/new while a run goes on, then /stop: the run is stopped, and the new conversation begins all the same."""
+    await store.inbox.ingest(message("1"))
+    turn = await take(store)
+    for name, command in (("2", Command.NEW), ("3", None), ("4", Command.HELP), ("5", Command.STOP), ("6", None)):
+        await store.inbox.ingest(message(name, command=command))
+    assert await store.turns.finish(turn.lease, through_stop=True) == 3
+    batches = []
+    for _ in range(3):
+        turn = await take(store)
+        batches.append(([m.event_id for m in turn.batch], turn.stop_requested))
+        await store.turns.finish(turn.lease)
+    assert batches == [(["2"], False), (["4"], False), (["6"], False)]
+
+
+async def test_a_stop_that_was_heard_does_not_shorten_the_wait(store: Store) -> None:
+    """A backend that is away, or a platform that said "slow down", would be asked without a pause."""
+    await store.inbox.ingest(message("1"))
+    turn = await take(store)
+    await store.inbox.ingest(message("2", command=Command.STOP))
+    await store.turns.park(turn.lease, 60, heard=True)
+    assert await store.leases.acquire(KEY, lease_s=LEASE_S) is None
+    await store.inbox.ingest(message("3", command=Command.STOP))
+    turn = await take(store)
+    await store.turns.park(turn.lease, 60, heard=False)
+    await take(store)
+
+
+async def test_a_reply_that_waits_for_the_platform_is_not_hastened_by_a_stop(store: Store) -> None:
+    await store.inbox.ingest(message("1"))
+    turn = await take(store)
+    await store.turns.park(turn.lease, 60, {"phase": Phase.REPLYING})
+    stop = await store.inbox.ingest(message("2", command=Command.STOP))
+    assert (stop.outcome, stop.wake) == (Accepted.STORED, False)
+    assert await store.leases.acquire(KEY, lease_s=LEASE_S) is None
+
+
 async def test_a_stop_with_nothing_to_stop_is_an_ordinary_command(store: Store) -> None:
     assert (await store.inbox.ingest(message("1", command=Command.STOP))).wake
     turn = await take(store)
@@ -213,10 +276,52 @@ async def test_full_memory_refuses_mail_but_lets_accepted_work_finish(store: Sto
         turn = await take(store)
         await store.turns.step(turn.lease, {"run": "run_1"}, lease_s=LEASE_S)
         await store.turns.park(turn.lease, 0)
-        assert await store.turns.finish((await take(store)).lease) == 0
+        turn = await take(store)
+        for _ in range(2):  # whoever buried it may have died before it was finished
+            await store.dead_letters.bury(turn, "turn", "why", 1)
+        assert len(await store.dead_letters.of(KEY)) == 1
+        assert await store.turns.finish(turn.lease) == 0
     finally:
         await raw.config_set("maxmemory", "0")
     assert (await store.inbox.ingest(message("2"))).outcome is Accepted.STORED
+
+
+async def test_what_redis_refuses_for_now_is_store_down_in_a_pipeline_too(
+    store: Store, raw: redis.asyncio.Redis
+) -> None:
+    """redis-py puts its own words in front of the error's; taken for a defect, it would end the heartbeat for good."""
+    await store.inbox.ingest(message("1"))
+    turn = await take(store)
+    await raw.config_set("min-replicas-to-write", "1")
+    try:
+        with pytest.raises(StoreDown):
+            await store.leases.renew([turn.lease], lease_s=LEASE_S)
+        with pytest.raises(StoreDown):
+            await store.turns.step(turn.lease, {}, lease_s=LEASE_S)
+    finally:
+        await raw.config_set("min-replicas-to-write", "0")
+
+
+async def test_half_a_surrogate_pair_does_not_make_a_message_unstorable(store: Store) -> None:
+    """JSON can hold one; refused, the platform would send it again and again, and nothing behind it."""
+    assert (await store.inbox.ingest(message("1", "cut \ud83d"))).outcome is Accepted.STORED
+    turn = await take(store)
+    assert turn.first.text == "cut ?"
+    await store.turns.step(turn.lease, {"t:1": "\udc00"}, lease_s=LEASE_S)
+
+
+async def test_mail_that_cannot_be_read_is_handed_out_with_its_lease(store: Store, raw: redis.asyncio.Redis) -> None:
+    """From a newer version, say. Read in vain again and again, the conversation would wait behind it for ever."""
+    await store.inbox.ingest(message("1", "a secret"))
+    (inbox,) = await raw.keys("tw:*:i:*")
+    await raw.lset(inbox, 0, '1 m {"conversation": "a secret"}')
+    with pytest.raises(MailUnreadable) as strange:
+        await take(store)
+    assert (strange.value.tries, "secret" in str(strange.value)) == (1, False)
+    await store.dead_letters.bury_unreadable(strange.value)
+    assert await store.turns.finish(strange.value.lease) == 0
+    (letter,) = await store.dead_letters.of(KEY)
+    assert (letter["stage"], letter["messages"]) == ("inbox", ['{"conversation": "a secret"}'])
 
 
 async def test_an_evicting_redis_is_refused(store: Store, raw: redis.asyncio.Redis) -> None:

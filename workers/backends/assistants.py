@@ -39,6 +39,8 @@ log = structlog.get_logger("threadway")
 KEY = "threadway_key"
 NAME = "threadway_assistant"
 FINGERPRINT = "threadway_fingerprint"
+LISTING_S = 20.0
+"""Time for going through all assistants of a backend; it has a lease of its own."""
 _ACTIVE = {"queued", "in_progress", "requires_action", "cancelling"}
 _STATUS = {
     "queued": RunStatus.WORKING,
@@ -85,7 +87,7 @@ class AssistantsBackend:
             "tools": _tools(spec),
             "metadata": {NAME: spec.name, FINGERPRINT: fingerprint},
         }
-        async with self._calling(creating=True):
+        async with self._calling(creating=True, limit_s=LISTING_S):
             async for found in self._client.beta.assistants.list(limit=100):
                 metadata = cast("dict[str, str]", found.metadata or {})
                 if metadata.get(NAME) != spec.name:
@@ -202,11 +204,15 @@ class AssistantsBackend:
         await self._client.close()
 
     @asynccontextmanager
-    async def _calling(self, *, creating: bool = False) -> AsyncIterator[None]:
-        """One attempt within the gate; the SDK's exceptions become ours."""
+    async def _calling(self, *, creating: bool = False, limit_s: float | None = None) -> AsyncIterator[None]:
+        """One attempt within the gate; the SDK's exceptions become ours.
+
+        The SDK's own time-outs are for each read: an answer that trickles would outlive the lease.
+        """
         async with self._gate:
             try:
-                yield
+                async with asyncio.timeout(limit_s or self._timeout_s):
+                    yield
             except openai.APIError as error:
                 raise _translated(error, creating=creating) from error
             except (httpx2.HTTPError, aiohttp.ClientError, OSError, ValueError) as error:  # leaks from the transport

@@ -29,11 +29,13 @@ for i = 4, #KEYS do redis.call('SET', KEYS[i], '1', 'EX', ttl) end
 
 if kind == 's' and waiting > 0 then
   redis.call('HSET', KEYS[2], 'stop', seq)
-  local lease = tonumber(redis.call('HGET', KEYS[2], 'lease') or '0')
-  if lease > now then return {'stored', seq, 2} end
-  redis.call('HDEL', KEYS[2], 'until') -- a parked turn hears the stop now, not when its wait is over
-  redis.call('ZADD', KEYS[3], now + grace, conversation)
-  return {'stored', seq, 1}
+  local work = redis.call('HMGET', KEYS[2], 'lease', 'phase')
+  if tonumber(work[1] or '0') > now then return {'stored', seq, 2} end
+  if work[2] ~= 'replying' then -- a platform that said "slow down" is not asked sooner: nothing is left to be stopped
+    redis.call('HDEL', KEYS[2], 'until') -- a parked turn hears the stop now, not when its wait is over
+    redis.call('ZADD', KEYS[3], now + grace, conversation)
+    return {'stored', seq, 1}
+  end
 end
 if redis.call('ZSCORE', KEYS[3], conversation) then return {'stored', seq, 0} end
 if debounce > 0 then redis.call('HSET', KEYS[2], 'until', now + debounce) end
