@@ -6,6 +6,7 @@ hash slot, with the commands of Redis 7.0.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
@@ -65,10 +66,10 @@ class Store:
         registered = self._vital.register_script((_LUA / f"{name}.lua").read_text())
 
         async def run(calls: Sequence[tuple[Sequence[str], Sequence[str | int]]]) -> list[Any]:
-            pipe = self._vital.pipeline(transaction=False)
-            for keys, args in calls:
-                await cast(Awaitable[Any], registered(keys=list(keys), args=list(args), client=pipe))
-            return cast(list[Any], await translated(pipe.execute()))
+            async with self._vital.pipeline(transaction=False) as pipe:
+                for keys, args in calls:
+                    await cast(Awaitable[Any], registered(keys=list(keys), args=list(args), client=pipe))
+                return cast(list[Any], await translated(pipe.execute()))
 
         return run
 
@@ -143,19 +144,35 @@ async def translated(call: Awaitable[Any]) -> Any:
     """Await a Redis call; its failures become ours.
 
     Everything that Redis refuses for now (full, loading, read-only, disk error) or cannot be reached for is StoreDown.
+    A cancellation stays one: redis-py (8.1) may answer it with a connection's error, or with the result.
     """
+    task = asyncio.current_task()
+    cancels = task.cancelling() if task else 0
     try:
-        return await call
-    except (failures.ConnectionError, failures.TimeoutError, TimeoutError, OSError) as away:
-        raise StoreDown(f"Redis is away: {type(away).__name__}") from away
-    except _REFUSED_FOR_NOW as refused:  # redis-py strips the code word from the text of those it has classes for
-        raise StoreDown(f"Redis refuses us now: {type(refused).__name__}") from refused
-    except failures.ResponseError as refused:
-        if word := _REFUSAL.search(str(refused)):
-            raise StoreDown(f"Redis refuses us now: {word[0]}") from refused
-        raise
+        result = await call
+    except (*_AWAY, *_REFUSED_FOR_NOW, failures.ResponseError) as error:
+        if task and task.cancelling() > cancels:
+            raise asyncio.CancelledError from error
+        meaning = _meaning(error)
+        if meaning is error:
+            raise
+        raise meaning from error
+    if task and task.cancelling() > cancels:
+        raise asyncio.CancelledError
+    return result
 
 
+def _meaning(error: Exception) -> Exception:
+    if isinstance(error, _AWAY):
+        return StoreDown(f"Redis is away: {type(error).__name__}")
+    if isinstance(error, _REFUSED_FOR_NOW):  # redis-py strips the code word from the text of those it has classes for
+        return StoreDown(f"Redis refuses us now: {type(error).__name__}")
+    if word := _REFUSAL.search(str(error)):
+        return StoreDown(f"Redis refuses us now: {word[0]}")
+    return error
+
+
+_AWAY = (failures.ConnectionError, failures.TimeoutError, TimeoutError, OSError)
 _REFUSED_FOR_NOW = (
     failures.OutOfMemoryError,
     failures.ReadOnlyError,

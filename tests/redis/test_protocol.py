@@ -290,7 +290,7 @@ def test_every_accepted_message_is_answered_once_and_in_order(redis_url: str) ->
     run_state_machine_as_test(
         lambda: Protocol(redis_url),  # type: ignore[arg-type]  # any factory will do, its documentation says
         settings=settings(
-            max_examples=100,
+            max_examples=60,
             stateful_step_count=50,
             deadline=None,
             suppress_health_check=list(HealthCheck),
