@@ -14,6 +14,7 @@ ThreadwayError
 │   │   └── AssistantGone    the backend does not know the assistant (any more): create it again
 │   ├── DeliveryRefused  the platform will not take this part (bot blocked, chat gone, thread gone)
 │   │   └── FormatRefused  the platform will not take this part's markup: send it again as plain text
+│   ├── MailUnreadable   stored mail that this version cannot read (gateway/store/turns.py)
 │   ├── ApiError         the embedded service's answer to a wrong request (gateway/assistants/errors.py)
 │   └── ConversationMoved  the platform renamed the conversation (Telegram group → supergroup)
 ├── LeaseLost            drop everything at once, someone newer works on it
