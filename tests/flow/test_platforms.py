@@ -102,6 +102,15 @@ async def test_each_place_on_slack_has_its_own_thread(platforms: Platforms) -> N
     assert len(runs) - before == 6, "app_mention and message.channels of one mention are one message"
 
 
+async def test_tool_calls_and_bad_endings_all_the_way(platforms: Platforms) -> None:
+    assert await platforms.telegram("tool 6*7", user="doerte") == "42"
+    assert (await platforms.slack("tools", user="doerte"))[0] == "144 and 5", "two calls at once"
+    for said, told in (("fail", "could not finish"), ("expire", "has expired")):
+        assert told in await platforms.telegram(said, user="doerte")
+        assert told in (await platforms.slack(said, user="doerte"))[0]
+        assert "echo" in await platforms.telegram("and now?", user="doerte")
+
+
 async def test_what_comes_twice_is_answered_once(platforms: Platforms) -> None:
     before = len((await platforms.backend.log())["runs"])
     await platforms.lab.set_fault("telegram", duplicates=1.0)
