@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
+from gateway.bodies import read_within
 from gateway.domain.adapter import Accept, HttpReceiving, HttpRequest
 from gateway.domain.errors import StoreDown
 from gateway.telemetry import log
@@ -69,46 +69,17 @@ def _endpoint(adapter: HttpReceiving, accept: Accept) -> Callable[[Request], Awa
 
     async def endpoint(request: Request) -> Response:
         try:
-            body = await read_body(request, EVENT_BYTES)
+            body = await read_within(request, EVENT_BYTES)
         except ClientDisconnect:
             return Response(status_code=400)
         if body is None:
-            return _refusal(413, f"an event may have at most {EVENT_BYTES} bytes")
+            return JSONResponse({"error": f"an event may have at most {EVENT_BYTES} bytes"}, 413)
         headers = {name.lower(): value for name, value in request.headers.items()}
         try:
             answer = await adapter.handle(HttpRequest(request.method, request.url.path, headers, body), accept)
         except StoreDown as away:
             log.warning("event.refused", path=request.url.path, why=str(away))
-            return Response(
-                json.dumps({"error": "not stored, send it again"}),
-                503,
-                {"Retry-After": "5"},
-                media_type="application/json",
-            )
+            return JSONResponse({"error": "not stored, send it again"}, 503, {"Retry-After": "5"})
         return Response(answer.body, answer.status, dict(answer.headers))
 
     return endpoint
-
-
-async def read_body(request: Request, limit_bytes: int) -> bytes | None:
-    """The request's body, or None as soon as it is known to pass the limit; never holds more than that in memory."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit_bytes:
-        return None
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit_bytes:
-            return None
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def _refusal(status: int, why: str) -> Response:
-    return JSONResponse({"error": why}, status)
-
-
-def redirect(to: str) -> ASGIApp:
-    """An app that sends the browser elsewhere."""
-    return RedirectResponse(to)

@@ -11,6 +11,7 @@ from typing import Any
 from gateway.domain.adapter import Adapter
 from gateway.domain.errors import SettingsInvalid
 from gateway.domain.messages import ConversationKey
+from gateway.domain.pacing import CALL_SHARE
 from gateway.settings import Settings
 
 GROUP = "threadway.adapters"
@@ -91,8 +92,8 @@ def _console(_: Settings, ports: Ports) -> Adapter | None:
 
 
 def call_timeout_s(settings: Settings) -> float:
-    """How long a creating or posting call may take: well within the lease, so that no stale holder's outlives it."""
-    return min(4.0, 0.45 * settings.lease_s)
+    """How long a creating or posting call may take, see CALL_SHARE."""
+    return min(4.0, CALL_SHARE * settings.lease_s)
 
 
 _OURS: Mapping[str, Callable[[Settings, Ports], Adapter | None]] = {

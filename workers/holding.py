@@ -8,14 +8,12 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 
 from gateway.domain.errors import LeaseLost, StoreDown
 from gateway.domain.messages import ConversationKey
-from gateway.domain.pacing import Clock
+from gateway.domain.pacing import CALL_SHARE, Clock
 from gateway.domain.turns import Lease
 from gateway.store import Store
 from gateway.store.leases import Beat
 from gateway.telemetry import log
 
-CALL_SHARE = 0.45
-"""Creating and posting calls end within this share of the lease, see gateway.registry.call_timeout_s."""
 EFFECT_S = 0.6
 """How long a hand-over waits for a call that is on its way; the pool gives it a second in all."""
 

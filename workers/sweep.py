@@ -1,5 +1,5 @@
-"""Periodic repair, in every worker whatever its queues: re-wake what is due and unheld (lost wake-ups, ended leases,
-parked turns), and the embedded service's runs that nobody executes."""
+"""Periodic repair in every worker, for the queues that it consumes: re-wake what is due and unheld (lost wake-ups,
+ended leases, parked turns), and the embedded service's runs that nobody executes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
-from gateway.domain.errors import StoreDown
+from gateway.domain.errors import Retryable, StoreDown
 from gateway.domain.messages import ConversationKey
 from gateway.domain.pacing import Clock
 from gateway.store import PARTITIONS, Store
@@ -70,18 +70,14 @@ class Sweep:
         return len(found.conversations) + len(runs)
 
     async def run(self) -> None:
-        """Sweep until cancelled; Redis or the database being away is waited out."""
+        """Sweep until cancelled; Redis or the database being away is waited out. Any other error comes out."""
         while True:
             try:
-                with suppress(
-                    StoreDown
-                ):  # a full Redis takes no report, but work goes on; if it is away, `once` says so
+                with suppress(StoreDown):  # a full Redis takes no report, work goes on; if it is away, `once` says so
                     now_s = self._clock.now().timestamp()
                     self._fleet = await self._store.shared.report_worker(self._worker, now_s=now_s)
                 await self.once()
-            except StoreDown as away:
+            except Retryable as away:
                 log.warning("sweep.failed", error=str(away))
-            except Exception as error:  # a sweep that ends for ever would strand work: say so and go on
-                log.exception("sweep.failed", error=type(error).__name__)
             interval_s = min(INTERVAL_S * self._fleet, LONGEST_INTERVAL_S)
             await self._clock.sleep(interval_s * random.uniform(0.8, 1.2))  # noqa: S311  not a secret

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.assistants.errors import ApiError, RecordsDown
 from gateway.assistants.ids import new_id
+from gateway.bodies import read_within
 from gateway.telemetry import log
 
 REQUEST_ID = "x-request-id"
@@ -75,16 +76,10 @@ class Guard:
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
     """The whole body. Raises ApiError 413 as soon as it is longer than `limit_bytes`."""
-    too_large = ApiError(f"Request body too large: at most {limit_bytes} bytes are accepted.", status=413)
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:18]) > limit_bytes:
-        raise too_large
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit_bytes:
-            raise too_large
-    return bytes(body)
+    body = await read_within(request, limit_bytes)
+    if body is None:
+        raise ApiError(f"Request body too large: at most {limit_bytes} bytes are accepted.", status=413)
+    return body
 
 
 def answered(body: Any, headers: dict[str, str] | None = None) -> Response:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+CALL_SHARE = 0.45
+"""Creating and posting calls end within this share of a lease, so that no stale holder's call outlives it."""
+
 
 class Clock(Protocol):
     """The only source of time; tests advance a fake instead of waiting."""

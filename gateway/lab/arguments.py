@@ -12,6 +12,8 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from gateway.bodies import read_within
+
 
 class BadArguments(ValueError):
     """The request's body or one of its values cannot be read; the text says which and why."""
@@ -79,13 +81,11 @@ class Arguments:
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """The whole body; raises TooLarge as soon as it passes the limit, whatever Content-Length says."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit_bytes:
-            raise TooLarge
-    return bytes(body)
+    """The whole body; raises TooLarge as soon as it is known to pass the limit."""
+    body = await read_within(request, limit_bytes)
+    if body is None:
+        raise TooLarge
+    return body
 
 
 async def read_arguments(request: Request, limit_bytes: int) -> Arguments:
