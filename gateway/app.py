@@ -18,7 +18,7 @@ from gateway.domain.errors import SettingsInvalid, StoreDown, TokenRefused
 from gateway.domain.pacing import RetryPolicy, SystemClock
 from gateway.http import Check, make_app
 from gateway.intake import Intake
-from gateway.leading import Leading, PollOffsets
+from gateway.leading import Leading, PollOffsets, PollSpill
 from gateway.queue import Waker, make_celery
 from gateway.registry import Ports, build_adapters
 from gateway.settings import Backend, Settings
@@ -61,12 +61,18 @@ class Gateway:
             Ports(
                 leader=Leading(store, self.clock, lease_s=settings.lease_s),
                 offsets=PollOffsets(store, life_s=6 * 24 * 3600.0),
+                spill=PollSpill(store),
                 mailbox=store.mailbox,
                 known=store.conversations.known,
                 agent_views=AgentViews(store),
             ),
         )
-        intake = Intake(store, waker, debounce_s=settings.conversations.debounce_s)
+        intake = Intake(
+            store,
+            waker,
+            debounce_s=settings.conversations.debounce_s,
+            while_running=settings.conversations.while_running,
+        )
         receiving = {name: adapter for name, adapter in adapters.items() if name != "console"}
         for name, adapter in receiving.items():
             stack.push_async_callback(adapter.close)

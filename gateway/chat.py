@@ -94,7 +94,7 @@ async def _running_url(settings: Settings) -> str | None:
     while (url := _known_url(settings)) is not None:
         store = Store(url, connections=1)
         try:
-            if await store.shared.workers(now_s=clock.now().timestamp()):
+            if await store.rounds.workers():
                 return url
         except StoreDown:
             if settings.redis_url:

@@ -26,6 +26,10 @@ app = typer.Typer(
 SPARE_SLOTS = 16
 """Celery's -c beyond the budgets: wake-ups that come over a budget need a slot for the moment it takes to say so."""
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
+dead = typer.Typer(help="What was given up: list it, read it, try it again, or forget it.", no_args_is_help=True)
+app.add_typer(dead, name="dead")
+LetterIds = Annotated[list[str] | None, typer.Argument(metavar="ID...", show_default=False)]
+AllLetters = Annotated[bool, typer.Option("--all", help="All there are.")]
 
 
 def main() -> None:
@@ -169,6 +173,55 @@ def doctor(json: AsJson = False) -> None:
     from gateway.doctor import doctor as run
 
     raise SystemExit(asyncio.run(run(settings, as_json=json)))
+
+
+@dead.command("list")
+def dead_list(
+    json: AsJson = False,
+    conversation: Annotated[str | None, typer.Option(metavar="KEY", help="Only this conversation's.")] = None,
+) -> None:
+    """List dead letters, newest first; what people wrote is not shown."""
+    url = _redis_url(_settings(level="ERROR"))
+    from gateway.dead import list_letters
+
+    raise SystemExit(asyncio.run(list_letters(url, conversation, as_json=json)))
+
+
+@dead.command("show")
+def dead_show(name: Annotated[str, typer.Argument(metavar="ID", show_default=False)], json: AsJson = False) -> None:
+    """Show one dead letter, with what people wrote and what was to be answered."""
+    url = _redis_url(_settings(level="ERROR"))
+    from gateway.dead import show
+
+    raise SystemExit(asyncio.run(show(url, name, as_json=json)))
+
+
+@dead.command("replay")
+def dead_replay(names: LetterIds = None, everything: AllLetters = False) -> None:
+    """Try again: put dead letters back to the end of their conversations' mail."""
+    chosen = _chosen(names, everything)
+    settings = _settings(level="ERROR")
+    url = _redis_url(settings)
+    from gateway.dead import replay
+
+    raise SystemExit(asyncio.run(replay(url, chosen, settings)))
+
+
+@dead.command("drop")
+def dead_drop(names: LetterIds = None, everything: AllLetters = False) -> None:
+    """Forget dead letters for good."""
+    chosen = _chosen(names, everything)
+    url = _redis_url(_settings(level="ERROR"))
+    from gateway.dead import drop
+
+    raise SystemExit(asyncio.run(drop(url, chosen)))
+
+
+def _chosen(names: list[str] | None, everything: bool) -> list[str] | None:
+    """The ids that were given; None for all."""
+    if everything == bool(names):
+        _usage("say which: one or more ids, or --all")
+    return None if everything else names
 
 
 @app.command()

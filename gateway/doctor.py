@@ -14,7 +14,6 @@ from rich.text import Text
 
 from gateway.announce import model_in_use
 from gateway.domain.errors import SettingsInvalid, StoreDown
-from gateway.domain.pacing import SystemClock
 from gateway.queue import make_celery
 from gateway.redis_server import ServerMissing, find_server, live_url
 from gateway.settings import Access, Backend, Settings
@@ -89,7 +88,7 @@ async def _redis(settings: Settings) -> list[Finding]:
     store = Store(url, connections=2)
     try:
         warnings = await store.check_server()
-        workers = await store.shared.workers(now_s=SystemClock().now().timestamp())
+        workers = await store.rounds.workers()
     except SettingsInvalid as evicting:
         return [Finding("redis", "failed", str(evicting))]
     except StoreDown as away:

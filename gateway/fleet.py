@@ -64,7 +64,7 @@ class Fleet:
         if self._redis is not None:
             await self._redis.start()
             self._keeping.append(asyncio.create_task(self._keep_redis(self._redis)))
-        self._began_s = self._clock.now().timestamp()
+        self._began_s = self._clock.monotonic()
         metrics = {} if self.settings.metrics_port is None else {"THREADWAY_METRICS_PORT": "0"}
         more = {"gateway": {}, "worker": metrics}
         for name, changes in self._changes.items():
@@ -131,9 +131,8 @@ class Fleet:
 
     async def _worker_lacks(self, store: Store) -> str:
         """An earlier worker's last report, which a killed fleet leaves behind, does not count."""
-        now_s = self._clock.now().timestamp()
         try:
-            return "" if await store.shared.workers(now_s=now_s, gone_s=now_s - self._began_s) else "worker"
+            return "" if await store.rounds.workers(within_s=self._clock.monotonic() - self._began_s) else "worker"
         except StoreDown:
             return "worker"
 

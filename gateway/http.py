@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
@@ -17,6 +18,8 @@ from gateway.domain.adapter import Accept, HttpReceiving, HttpRequest
 from gateway.domain.errors import StoreDown
 from gateway.telemetry import log
 
+EVENT_S = 2.5
+"""How long storing an event may take, everything that the adapter asks Redis included: Slack waits for 3 s."""
 EVENT_BYTES = 1_000_000
 """Largest event body; both platforms stay far below."""
 Check = Callable[[], Awaitable[bool]]
@@ -76,9 +79,10 @@ def _endpoint(adapter: HttpReceiving, accept: Accept) -> Callable[[Request], Awa
             return JSONResponse({"error": f"an event may have at most {EVENT_BYTES} bytes"}, 413)
         headers = {name.lower(): value for name, value in request.headers.items()}
         try:
-            answer = await adapter.handle(HttpRequest(request.method, request.url.path, headers, body), accept)
-        except StoreDown as away:
-            log.warning("event.refused", path=request.url.path, why=str(away))
+            async with asyncio.timeout(EVENT_S):
+                answer = await adapter.handle(HttpRequest(request.method, request.url.path, headers, body), accept)
+        except (StoreDown, TimeoutError) as away:
+            log.warning("event.refused", path=request.url.path, why=str(away) or f"not stored within {EVENT_S:g} s")
             return JSONResponse({"error": "not stored, send it again"}, 503, {"Retry-After": "5"})
         return Response(answer.body, answer.status, dict(answer.headers))
 

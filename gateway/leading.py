@@ -87,3 +87,26 @@ class PollOffsets:
     async def set(self, bot_id: int, offset: int) -> None:
         """Keep an offset. Raises StoreDown."""
         await self._store.shared.set(f"telegram:{bot_id}:offset", str(offset), life_s=self._life_s)
+
+
+class PollSpill:
+    """Updates of a bot that a full conversation could not take; see gateway.telegram.Spill."""
+
+    def __init__(self, store: Store) -> None:
+        self._shared = store.shared
+
+    async def keep(self, bot_id: int, update_id: int, update: str) -> None:
+        """See Spill.keep."""
+        await self._shared.put_entry(_spill(bot_id), str(update_id), update)
+
+    async def kept(self, bot_id: int) -> dict[int, str]:
+        """See Spill.kept."""
+        return {int(number): update for number, update in (await self._shared.entries(_spill(bot_id))).items()}
+
+    async def drop(self, bot_id: int, update_id: int) -> None:
+        """See Spill.drop."""
+        await self._shared.drop_entry(_spill(bot_id), str(update_id))
+
+
+def _spill(bot_id: int) -> str:
+    return f"telegram:{bot_id}:spill"

@@ -29,8 +29,13 @@ def make_celery(broker_url: str, *, task_cls: type[CeleryTask] | None = None) ->
         if task_cls
         else Celery("threadway", broker=broker_url)
     )
+    on_redis = broker_url.startswith(("redis", "rediss", "sentinel"))
     app.conf.update(
         task_default_queue=TURNS,
+        # With one wake-up unacknowledged, kombu's (5.7) Redis transport does not survive a broken connection: it goes
+        # to restore it over the one that is gone, and the worker's consumer ends ("Unrecoverable error"). Early ack
+        # leaves that window open; not to acknowledge at all closes it. RabbitMQ keeps acks: they are its flow control.
+        task_queues={name: {"exchange": name, "routing_key": name, "no_ack": on_redis} for name in (TURNS, RUNS)},
         task_routes={TURN_TASK: {"queue": TURNS}, RUN_TASK: {"queue": RUNS}},
         task_serializer="json",
         accept_content=["json"],
@@ -38,7 +43,7 @@ def make_celery(broker_url: str, *, task_cls: type[CeleryTask] | None = None) ->
         task_acks_late=False,
         task_create_missing_queues=True,
         worker_prefetch_multiplier=1,
-        worker_disable_prefetch=broker_url.startswith(("redis", "rediss", "sentinel")),
+        worker_disable_prefetch=on_redis,
         worker_send_task_events=False,
         worker_enable_remote_control=True,
         worker_enable_prefetch_count_reduction=False,
@@ -47,11 +52,13 @@ def make_celery(broker_url: str, *, task_cls: type[CeleryTask] | None = None) ->
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_channel_error_retry=True,  # a Redis that refuses for now (READONLY after a failover) ends no consumer
         broker_pool_acquire_timeout=5,
         broker_transport_options={
             "socket_timeout": 10,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
+            "health_check_interval": 5,  # a broker that hangs is left after 11 s; kombu's own default makes it 51
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
         },

@@ -23,6 +23,7 @@ class Ports:
 
     leader: Any = None
     offsets: Any = None
+    spill: Any = None
     mailbox: Any = None
     known: Callable[[ConversationKey], Awaitable[bool]] | None = None
     agent_views: Any = None
@@ -62,6 +63,7 @@ def _telegram(settings: Settings, ports: Ports) -> Adapter | None:
         webhook_secret=settings.telegram_secret(),
         leader=ports.leader,
         offsets=ports.offsets,
+        spill=ports.spill,
         call_timeout_s=call_timeout_s(settings),
         proxy=settings.proxy_for(settings.telegram_api_base_url),
     )

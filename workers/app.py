@@ -28,11 +28,11 @@ from gateway.registry import Ports, build_adapters, call_timeout_s
 from gateway.settings import Backend, Settings
 from gateway.store import Store
 from gateway.telemetry import RUNS_IN_FLIGHT, TURNS_IN_FLIGHT, log
-from workers.asking import Deps
 from workers.assembly import backend_address, make_model, plan, spec, tool_context
 from workers.backends.assistants import AssistantsBackend
 from workers.budget import Budget
 from workers.definitions import Definitions
+from workers.deps import Deps
 from workers.executor import Executor
 from workers.holding import Keeper
 from workers.pool import AsyncTask
@@ -56,6 +56,7 @@ class Worker:
         self.runs = Budget(settings.runs_concurrency or concurrency, self.waker.wake_run, RUNS_IN_FLIGHT)
         self.deps: Deps | None = None
         self.executor: Executor | None = None
+        self.sweep: Sweep | None = None
         self._background: set[asyncio.Task[Any]] = set()
 
     async def open(self, stack: AsyncExitStack) -> None:
@@ -75,7 +76,7 @@ class Worker:
             server, _ = start_http_server(settings.metrics_port, addr=settings.host)
             stack.callback(server.shutdown)
             log.info("metrics.served", port=server.server_port)
-        sweep = Sweep(
+        self.sweep = Sweep(
             store,
             self.clock,
             self.name,
@@ -89,7 +90,7 @@ class Worker:
         stack.push_async_callback(self._end_background)
         for name, loop in (
             ("heartbeat", keeper.run),
-            ("sweep", sweep.run),
+            ("sweep", self.sweep.run),
             ("nudges", lambda: store.nudges.listen(keeper.nudged)),
         ):
             self._begin(_for_ever(name, loop, self.clock))
@@ -125,6 +126,13 @@ class Worker:
         if self.executor is None:
             return "no embedded service here"
         return await _said_once(RUN_TASK, run_id, self.runs.run(run_id, self.executor.execute))
+
+    def _wake_later(self, conversation: ConversationKey, in_s: float) -> None:
+        async def wake() -> None:
+            await self.clock.sleep(in_s)
+            self.waker.wake_turn(conversation)
+
+        self._begin(wake())
 
     def _wake_turn(self, conversation: ConversationKey) -> None:
         """The sweep's wake-ups. A broker that does not take them (away, or full as the Redis it is) keeps nobody from
@@ -175,16 +183,20 @@ class Worker:
             pace=Pace(self.clock, crowd=lambda: self.turns.active),
             lease_s=settings.lease_s,
             turn_timeout_s=settings.turn_timeout_s,
+            while_running=settings.conversations.while_running,
+            doubts={"telegram": settings.delivery.telegram},
+            later=self._wake_later,
         )
 
     async def hand_over(self) -> None:
         """Put every held turn down, so that another worker takes it up at once; before the turns are cancelled."""
-        if self.deps is None:
+        if self.deps is None or self.sweep is None:
             return
+        leaving = asyncio.create_task(self.sweep.leave())
         given, failed = await self.deps.keeper.hand_over()
         for lease in given:
             self.waker.wake_turn(lease.conversation)
-        await asyncio.gather(self.deps.store.shared.forget_worker(self.name), return_exceptions=True)
+        await asyncio.gather(leaving, return_exceptions=True)
         log.info("worker.handed_over", turns=len(given), failed=failed)
         gc.freeze()  # the interpreter's last collection would go through everything that is about to vanish anyway
 

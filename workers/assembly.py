@@ -7,8 +7,8 @@ from gateway.domain.pacing import SystemClock
 from gateway.domain.turns import Turn
 from gateway.settings import AssistantConf, Backend, Settings
 from gateway.store import Store
-from workers.asking import AssistantPlan
 from workers.backends import AssistantSpec, ToolCall, ToolSpec
+from workers.deps import AssistantPlan
 from workers.models import Model
 from workers.tools import ToolContext, load_tools
 

@@ -12,6 +12,7 @@ from gateway.domain.pacing import CALL_SHARE, Clock
 from gateway.domain.turns import Lease
 from gateway.store import Store
 from gateway.store.leases import Beat
+from gateway.store.streams import Nudge
 from gateway.telemetry import log
 
 EFFECT_S = 0.6
@@ -25,6 +26,10 @@ class Hold:
         self.lease = lease
         self.stop = asyncio.Event()
         """Set when the user asks to stop."""
+        self.mail = asyncio.Event()
+        """Set when messages have come in that may join the turn, or ask for its end; cleared by who has seen to it."""
+        self.unsettled = False
+        """A call ended without an answer: it may still arrive, so that whoever asks at once would hear no."""
         self._clock = clock
         self._lease_s = lease_s
         self._until = clock.monotonic() + lease_s
@@ -127,8 +132,8 @@ class Keeper:
     async def hand_over(self) -> tuple[list[Lease], int]:
         """Put every held turn down for others to take at once; the leases put down, and how many could not be.
 
-        Called once, before the bodies are cancelled. A turn whose call is still on its way after `EFFECT_S` is put down
-        for as long as such a call may take. Never raises.
+        Called once, before the bodies are cancelled. A turn whose call is still on its way after `EFFECT_S`, or ended
+        without an answer, is put down for as long as such a call may take. Never raises.
         """
         self.leaving = True
         holds = list(self._holds.values())
@@ -137,17 +142,18 @@ class Keeper:
         return given, sum(isinstance(answer, BaseException) for answer in answers)
 
     async def _put_down(self, hold: Hold) -> bool:
-        delay_s = 0.0 if await hold.leave() else CALL_SHARE * self._lease_s
+        settled = await hold.leave() and not hold.unsettled
+        delay_s = 0.0 if settled else CALL_SHARE * self._lease_s
         try:
             await self._store.turns.park(hold.lease, delay_s, heard=True)
         except LeaseLost:
             return False  # it came to its end meanwhile
         return True
 
-    def nudged(self, conversation: ConversationKey) -> None:
-        """A stop was asked for: it is stored already, this only saves waiting for the next heartbeat."""
+    def nudged(self, nudge: Nudge, conversation: ConversationKey) -> None:
+        """Something came in that is stored already: this only saves waiting for the next heartbeat."""
         if hold := self._holds.get(conversation):
-            hold.stop.set()
+            (hold.stop if nudge is Nudge.STOP else hold.mail).set()
 
     async def beat(self) -> None:
         """One heartbeat. Raises StoreDown, after dropping what could not be renewed in time."""
@@ -161,14 +167,16 @@ class Keeper:
                     hold.drop()
         for lease, beat in beats.items():
             hold = holds[lease]
-            if beat is Beat.LOST:
+            if not beat & Beat.OURS:
                 if self._holds.get(lease.conversation) is hold and not self.leaving:  # else it ended while we asked
                     log.warning("lease.lost", conversation=lease.conversation)
                     hold.drop()
                 continue
             hold.renewed(asked_at)
-            if beat is Beat.STOP:
+            if beat & Beat.STOP:
                 hold.stop.set()
+            if beat & Beat.MAIL:
+                hold.mail.set()
 
     async def run(self) -> None:
         """Beat until cancelled; Redis being away ends leases by the clock, not this loop."""

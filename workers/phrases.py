@@ -8,8 +8,9 @@ HELP = (
     "I am an assistant; write to me and I answer.\n\n"
     "- `/new` starts a new conversation, the old one is put away\n"
     "- `/stop` stops the answer I am working on\n"
+    "- `/last` shows my last answer again\n"
     "- `/help` shows this list\n\n"
-    "On Slack write `!new`, `!stop` and `!help` instead. In groups and channels mention me or reply to me."
+    "On Slack write `!new`, `!stop`, `!last` and `!help` instead. In groups and channels mention me or reply to me."
 )
 COMMANDS = {
     Command.START: "Hello! " + HELP,
@@ -34,6 +35,12 @@ ENDINGS = {
 WAITING = "I cannot reach my assistant right now. Your message is kept and will be answered (turn {turn})."
 UNSURE = (
     "I was interrupted while sending and cannot see whether everything above arrived (turn {turn}). "
-    "If something is missing, please ask again."
+    "If something is missing, /last shows it again."
+)
+SHOW_AGAIN = "Show again"
+NOTHING_KEPT = "There is no such answer to show again; I keep the last one for a day."
+REJECTED = (
+    "I am still working on your earlier message and did not take this one. "
+    "Please send it again when I have answered, or /stop me first."
 )
 FORGOT = "(My record of our earlier conversation is gone, so I begin anew.)"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from gateway.domain import crash
 from gateway.domain.errors import LeaseLost, StoreDown
+from gateway.domain.messages import InboundMessage
 from gateway.domain.pacing import Clock
 from gateway.domain.turns import Turn
 from gateway.store import Store
@@ -41,6 +43,7 @@ class Progress:
 
         async def write() -> None:
             asked_at = self._clock.monotonic()
+            crash.at("progress.step")
             if await self._store.turns.step(self.turn.lease, fields, lease_s=self._lease_s):
                 self.hold.stop.set()
             self.hold.renewed(asked_at)
@@ -55,12 +58,33 @@ class Progress:
         )
         self.trace("parked", for_s=round(delay_s, 2))
 
-    async def finish(self, *, through_stop: bool = False, new_thread: bool = False) -> int:
-        """End the turn; how many messages wait now. Raises LeaseLost, StoreDown."""
+    async def extend(self, max_batch: int) -> list[InboundMessage]:
+        """Let the messages that wait behind the turn join it, without a run; those that joined.
+
+        Raises LeaseLost, StoreDown.
+        """
+        asked_at = self._clock.monotonic()
+        joined = await self._patiently(
+            lambda: self._store.turns.extend(self.turn.lease, max_batch=max_batch, lease_s=self._lease_s)
+        )
+        self.hold.renewed(asked_at)
+        return joined
+
+    async def finish(self, *, through_stop: bool = False, new_thread: bool = False, keep_reply_s: float = 0.0) -> int:
+        """End the turn; how many messages wait now. `keep_reply_s` keeps its parts for so long, for /last.
+
+        Raises LeaseLost, StoreDown.
+        """
         if self.hold.lost:
             raise LeaseLost(self.turn.conversation)
         return await self._patiently(
-            lambda: self._store.turns.finish(self.turn.lease, through_stop=through_stop, new_thread=new_thread)
+            lambda: self._store.turns.finish(
+                self.turn.lease,
+                through_stop=through_stop,
+                new_thread=new_thread,
+                keep_reply_s=keep_reply_s,
+                turn_id=self.turn.id,
+            )
         )
 
     async def bury(self, stage: str, reason: str) -> None:
@@ -70,6 +94,7 @@ class Progress:
     async def _patiently(self, write: Callable[[], Awaitable[T]]) -> T:
         while True:
             try:
+                crash.at("progress.write")
                 return await write()
             except StoreDown:
                 if self.hold.lost:

@@ -1,25 +1,32 @@
 """Periodic repair in every worker, for the queues that it consumes: re-wake what is due and unheld (lost wake-ups,
-ended leases, parked turns), and the embedded service's runs that nobody executes."""
+ended leases, parked turns), and the embedded service's runs that nobody executes.
+
+The workers with room share the partitions, so that the fleet looks at each about once a second however big it is. It
+needs Redis alone: a broker that lost everything costs one pass.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 
-from gateway.domain.errors import Retryable, StoreDown
+from gateway.domain.errors import Retryable
 from gateway.domain.messages import ConversationKey
 from gateway.domain.pacing import Clock
-from gateway.store import PARTITIONS, Store
+from gateway.store import Store
+from gateway.store.rounds import share
 from gateway.telemetry import DUE, SWEPT, log
 
-INTERVAL_S = 0.7
-"""A lone worker looks this often; in a fleet of n each looks n times more rarely, so that the fleet's rhythm stays."""
-LONGEST_INTERVAL_S = 1.5
-"""But never more rarely than this: the last one of a big fleet has to notice within a lease + 2 s that it is alone."""
+INTERVAL_S = 0.8
+GONE_S = 2.5
+"""A worker that missed three reports has no share any more. Its partitions are others' before the leases that it held
+end, also with a lease of 3 s: renewed every third of it, one lasts 2 s at least after its holder's death."""
 AGAIN_S = 1.5
-LIMIT = 50
+LIMIT = 200
 """Wake-ups per pass at most: what is not woken now is due again in a moment, and a flood of wake-ups helps nobody."""
+LEAST = 50
+"""A worker with little room wakes so many all the same: its partitions are its alone, and others may have room."""
 
 
 class Sweep:
@@ -39,7 +46,7 @@ class Sweep:
     ) -> None:
         """`room` and `room_runs` say how many more turns and runs this process could begin.
 
-        A full one leaves the waking to others, and so does one that does not consume the queue: where nobody does,
+        A full one leaves its share to others, and so does one that does not consume the queue: where nobody does,
         wake-ups would pile up in the broker, each conversation's again and again.
         """
         self._store = store
@@ -50,12 +57,18 @@ class Sweep:
         self._due_runs = due_runs
         self._room = room
         self._room_runs = room_runs
-        self._fleet = 1
+        self._sweepers: list[str] = []
+        self._share: list[int] = []
+        self._reporting = asyncio.Lock()
+        self._left = False
 
     async def once(self) -> int:
-        """One pass over all partitions, one round trip unless much is due; how many were woken. Raises StoreDown."""
-        limit = min(LIMIT, self._room())
-        found = await self._store.leases.sweep(range(PARTITIONS), limit=limit, again_s=AGAIN_S)
+        """One report and one look at our share of the partitions; how many were woken. Raises StoreDown."""
+        room = self._room()
+        if not await self._report(room > 0):
+            return 0
+        limit = min(LIMIT, max(LEAST, room)) if room > 0 else 0
+        found = await self._store.rounds.sweep(self._share, limit=limit, again_s=AGAIN_S)
         DUE.set(found.total)
         for conversation in found.conversations:
             self._wake_turn(conversation)
@@ -69,15 +82,27 @@ class Sweep:
             log.info("sweep.woke", turns=len(found.conversations), runs=len(runs))
         return len(found.conversations) + len(runs)
 
+    async def leave(self) -> None:
+        """Take no part any more: our share is the others' at their next report. Raises StoreDown."""
+        self._left = True
+        async with self._reporting:  # a report that is on its way would put us back
+            await self._store.rounds.leave(self._worker)
+
+    async def _report(self, sweeps: bool) -> bool:
+        async with self._reporting:
+            if self._left:
+                return False
+            sweepers = await self._store.rounds.report(self._worker, gone_s=GONE_S, sweeps=sweeps)
+        if sweepers != self._sweepers:
+            self._sweepers = sweepers
+            self._share = share(self._worker, sweepers)
+        return True
+
     async def run(self) -> None:
         """Sweep until cancelled; Redis or the database being away is waited out. Any other error comes out."""
         while True:
             try:
-                with suppress(StoreDown):  # a full Redis takes no report, work goes on; if it is away, `once` says so
-                    now_s = self._clock.now().timestamp()
-                    self._fleet = await self._store.shared.report_worker(self._worker, now_s=now_s)
                 await self.once()
             except Retryable as away:
                 log.warning("sweep.failed", error=str(away))
-            interval_s = min(INTERVAL_S * self._fleet, LONGEST_INTERVAL_S)
-            await self._clock.sleep(interval_s * random.uniform(0.8, 1.2))  # noqa: S311  not a secret
+            await self._clock.sleep(INTERVAL_S * random.uniform(0.8, 1.2))  # noqa: S311  not a secret

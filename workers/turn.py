@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 
+from gateway.domain import crash
 from gateway.domain.adapter import Adapter
 from gateway.domain.errors import (
     BackendRefused,
@@ -22,12 +24,14 @@ from gateway.domain.errors import (
     ThreadGone,
     TokenRefused,
 )
-from gateway.domain.messages import Command, ConversationKey, adapter_of
-from gateway.domain.turns import Phase, Turn
+from gateway.domain.messages import Command, ConversationKey
+from gateway.domain.turns import Phase, Turn, WhileRunning
 from gateway.store import MailUnreadable
+from gateway.store.leases import NotYet
 from gateway.telemetry import TURN_SECONDS, TURNS, log
 from workers import phrases
-from workers.asking import Deps, Reply, ask_backend
+from workers.asking import ask_backend
+from workers.deps import Deps, Reply
 from workers.post import post_reply, tell
 from workers.progress import Progress
 from workers.working import working
@@ -38,6 +42,10 @@ TELL_AFTER_S = 60.0
 """A user who waits this long for a backend that is away is told so; at once, if it says that it will last longer."""
 LONGEST_WAIT_S = 86_400.0
 """No wish of the other side keeps a conversation waiting for longer: some servers send nonsense."""
+SOON_S = 3.0
+"""What is due within this time is woken by us: the sweep would find it up to a second late."""
+KEEP_REPLY_S = 26 * 3600.0
+"""How long the last reply can be shown again."""
 
 
 async def work(key: ConversationKey, deps: Deps) -> None:
@@ -48,6 +56,7 @@ async def work(key: ConversationKey, deps: Deps) -> None:
     """
     while not deps.keeper.leaving and (turn := await _take(key, deps)):
         try:
+            crash.at("turn.hold")
             async with deps.keeper.holding(turn.lease) as hold:
                 if turn.stop_requested:
                     hold.stop.set()
@@ -65,25 +74,38 @@ async def work(key: ConversationKey, deps: Deps) -> None:
 async def _take(key: ConversationKey, deps: Deps) -> Turn | None:
     """The conversation's turn and lease. Mail that cannot be read is left to others for a while, then put aside."""
     try:
-        return await deps.store.leases.acquire(key, lease_s=deps.lease_s, max_batch=deps.max_batch)
+        crash.at("turn.take")
+        turn = await deps.store.leases.acquire(key, lease_s=deps.lease_s, max_batch=deps.max_batch)
     except MailUnreadable as strange:
-        if strange.tries <= MAX_TRIES:
-            delay_s = deps.pace.retry.delay(strange.tries, deps.pace.chance())
-            log.warning("mail.unreadable", conversation=key, tries=strange.tries, why=str(strange))
-            with suppress(LeaseLost):
-                await deps.store.turns.park(strange.lease, delay_s, clean=False)
-            return None
-        log.error("mail.put_aside", conversation=key, messages=len(strange.envelopes), why=str(strange))
-        await deps.store.dead_letters.bury_unreadable(strange)
-        TURNS.labels("given_up").inc()
-        await deps.store.turns.finish(strange.lease)
+        await _put_aside(key, strange, deps)
         return None
+    if isinstance(turn, NotYet):
+        if turn.in_s <= SOON_S:
+            deps.later(key, turn.in_s)
+        return None
+    return turn
+
+
+async def _put_aside(key: ConversationKey, strange: MailUnreadable, deps: Deps) -> None:
+    if strange.tries <= MAX_TRIES:
+        delay_s = deps.pace.retry.delay(strange.tries, deps.pace.chance())
+        log.warning("mail.unreadable", conversation=key, tries=strange.tries, why=str(strange))
+        with suppress(LeaseLost):
+            crash.at("unreadable.park")
+            await deps.store.turns.park(strange.lease, delay_s, clean=False)
+        return
+    log.error("mail.put_aside", conversation=key, messages=len(strange.envelopes), why=str(strange))
+    crash.at("unreadable.bury")
+    await deps.store.dead_letters.bury_unreadable(strange)
+    TURNS.labels("given_up").inc()
+    crash.at("unreadable.finish")
+    await deps.store.turns.finish(strange.lease)
 
 
 async def _one(progress: Progress, deps: Deps) -> bool:
     """Bring one turn to its end, or park it. True when more mail waits."""
     turn = progress.turn
-    adapter = deps.adapters.get(adapter_of(turn.conversation))
+    adapter = deps.adapter(turn.conversation)
     log.info("turn.taken", turn=turn.id, conversation=turn.conversation, phase=turn.phase, messages=len(turn.batch))
     progress.trace("taken", phase=turn.phase, messages=len(turn.batch))
     try:
@@ -92,13 +114,15 @@ async def _one(progress: Progress, deps: Deps) -> bool:
         if turn.tries > (2 * MAX_TRIES if turn.outcome == "poison" else MAX_TRIES):
             if turn.phase is Phase.REPLYING:
                 return await _give_up(progress, "delivery", f"given up after {MAX_TRIES} tries")
+            crash.at("poison.bury")
             await progress.bury("turn", f"given up after {MAX_TRIES} tries")
             await _fix_reply(progress, adapter, Reply(phrases.ENDINGS["poison"].format(turn=turn.id), "poison"))
         if turn.phase is not Phase.REPLYING:
+            crash.at("turn.think")
             async with working(adapter, turn, deps.pace.clock):
-                reply = await _reply(progress, deps)
+                reply = await _reply(progress, deps, adapter)
             await _fix_reply(progress, adapter, reply)
-        await post_reply(progress, adapter, deps.pace)
+        await post_reply(progress, adapter, deps.pace, doubt=deps.doubt(adapter), dropped=_dropped(progress, deps))
         return await _finish(progress)
     except DeliveryRefused as refused:
         return await _give_up(progress, "delivery", str(refused))
@@ -115,47 +139,79 @@ async def _one(progress: Progress, deps: Deps) -> bool:
         delay_s = deps.pace.retry.delay(turn.tries, deps.pace.chance())
         if turn.tries > MAX_TRIES:
             return await _give_up(progress, "turn", type(error).__name__)
+        crash.at("failed.park")
         await progress.park(delay_s, clean=False)
         return False
 
 
-async def _reply(progress: Progress, deps: Deps) -> Reply:
+def _dropped(progress: Progress, deps: Deps) -> Callable[[], bool]:
+    """Whether what is left of the reply has been overtaken by a newer message, and the settings drop it then."""
+    interrupting = deps.while_running is WhileRunning.INTERRUPT and progress.turn.first.command is None
+    return lambda: interrupting and progress.hold.mail.is_set()
+
+
+async def _reply(progress: Progress, deps: Deps, adapter: Adapter) -> Reply:
     """What the user gets to read; never raises for a run that ended badly."""
     turn = progress.turn
+    if turn.first.command is Command.LAST:
+        return await _last_reply(turn, deps)
     if command := turn.first.command:
         return Reply(phrases.COMMANDS[command], f"command_{command}")
     try:
-        return await ask_backend(progress, deps)
+        return await ask_backend(progress, deps, adapter)
     except ThreadGone:  # with the run in it, and whatever it did: the next message begins anew
         log.warning("thread.gone", turn=turn.id, thread=turn.thread)
+        crash.at("thread.lose")
         await progress.step({"thread": ""})
         return Reply(phrases.ENDINGS["failed"].format(turn=turn.id), "failed")
     except BackendRefused as refused:
         log.error("turn.refused", turn=turn.id, error=str(refused))
+        crash.at("refused.bury")
         await progress.bury("run", str(refused))
         return Reply(phrases.ENDINGS["refused"].format(turn=turn.id), "refused")
+
+
+async def _last_reply(turn: Turn, deps: Deps) -> Reply:
+    """The last reply once more, part by part as it was; a button under an older one asks for that one."""
+    crash.at("last.read")
+    kept = await deps.store.conversations.last_reply(turn.conversation)
+    wanted = turn.first.argument
+    if kept is None or (wanted and wanted != kept[0]):
+        return Reply(phrases.NOTHING_KEPT, "command_last")
+    return Reply("", "command_last", parts=tuple(kept[1]))
 
 
 async def _fix_reply(progress: Progress, adapter: Adapter, reply: Reply) -> None:
     """From here on the reply is decided: its parts are in the delivery ledger before the first one is posted."""
     turn = progress.turn
+    turn.parts = list(reply.parts) or await _rendered(turn, adapter, reply)
+    turn.outcome = reply.outcome
+    turn.phase = Phase.REPLYING
+    crash.at("reply.fix")
+    await progress.step({"phase": Phase.REPLYING, "parts": json.dumps(turn.parts), "outcome": reply.outcome})
+
+
+async def _rendered(turn: Turn, adapter: Adapter, reply: Reply) -> list[str]:
+    if reply.outcome == "interrupted":
+        return []  # the next turn answers
     text = f"{phrases.FORGOT}\n\n{reply.text}" if "forgot" in turn.notices else reply.text
     text = text.encode("utf-8", "replace").decode()  # half a surrogate pair can neither be stored nor sent
     # A nasty 100 kB takes a second to render; the loop has a thousand other turns to serve.
     parts = adapter.render(text) if len(text) < RENDER_INLINE_CHARS else await asyncio.to_thread(adapter.render, text)
     if not parts:  # nothing that can be seen: silence would look like a lost message
         parts = adapter.render(phrases.ENDINGS["empty"].format(turn=turn.id))
-    turn.parts = [part.to_json() for part in parts]
-    turn.outcome = reply.outcome
-    turn.phase = Phase.REPLYING
-    await progress.step({"phase": Phase.REPLYING, "parts": json.dumps(turn.parts), "outcome": reply.outcome})
+    return [part.to_json() for part in parts]
 
 
 async def _finish(progress: Progress) -> bool:
     turn = progress.turn
+    crash.at("turn.finish")
     waiting = await progress.finish(
-        through_stop=turn.outcome == "stopped", new_thread=turn.outcome == f"command_{Command.NEW}"
+        through_stop=turn.outcome == "stopped",
+        new_thread=turn.outcome == f"command_{Command.NEW}",
+        keep_reply_s=0.0 if turn.first.command or not turn.parts else KEEP_REPLY_S,
     )
+    crash.at("turn.finished")
     took_s = max(0.0, (progress.now_ms - (turn.started_ms or turn.taken_ms)) / 1000)
     TURNS.labels(turn.outcome).inc()
     TURN_SECONDS.observe(took_s)
@@ -168,9 +224,11 @@ async def _give_up(progress: Progress, stage: str, reason: str) -> bool:
     """Put the turn aside as a dead letter; the conversation goes on."""
     turn = progress.turn
     log.error("turn.given_up", turn=turn.id, stage=stage, reason=reason)
+    crash.at("given_up.bury")
     await progress.bury(stage, reason)
     TURNS.labels("given_up").inc()
     progress.trace("given_up", stage=stage)
+    crash.at("given_up.finish")
     return await progress.finish() > 0
 
 
@@ -193,6 +251,7 @@ async def _wait_for_better_times(
     log.warning(
         "turn.parked", turn=turn.id, for_s=round(delay_s, 2), error=type(trouble).__name__, why=str(trouble)[:200]
     )
+    crash.at("trouble.park")
     await progress.park(delay_s, {"failing": since_ms, "failures": turn.failures + 1})
 
 
@@ -201,6 +260,7 @@ async def _leave_to_others(progress: Progress, deps: Deps) -> bool:
     turn = progress.turn
     delay_s = deps.pace.retry.delay(turn.failures, deps.pace.chance())
     log.warning("turn.no_adapter", turn=turn.id, conversation=turn.conversation, for_s=round(delay_s, 2))
+    crash.at("no_adapter.park")
     await progress.park(delay_s, {"failures": turn.failures + 1})
     return False
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gateway.domain.errors import Retryable
 from gateway.domain.messages import RunId, ThreadId
@@ -24,6 +24,8 @@ class Interruption(StrEnum):
 
     STOP = "stop"
     TIMEOUT = "timeout"
+    MAIL = "mail"
+    """Newer messages came in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +73,12 @@ async def follow(
     age_s: float,
     left_s: float,
     looked: Callable[[], None],
+    heed: Collection[Interruption] = (Interruption.STOP,),
 ) -> RunView | Interruption:
-    """Look at a run until it needs tool outputs or has ended, the user asks to stop, or `left_s` has passed.
+    """Look at a run until it needs tool outputs or has ended, something to `heed` (STOP, MAIL) comes, or `left_s` has
+    passed.
 
-    `looked` is called after each look.
-
-    `age_s` is the run's age now. Raises what `patiently` and Backend.look raise.
+    `age_s` is the run's age now; `looked` is called after each look. Raises what `patiently` and Backend.look raise.
     """
     run: RunId = view.id
     begun = pace.clock.monotonic()
@@ -84,8 +86,8 @@ async def follow(
         waited_s = pace.clock.monotonic() - begun
         if waited_s >= left_s:
             return Interruption.TIMEOUT
-        if await _stopped_within(hold, pace.clock, _next_look_s(pace, age_s + waited_s, view)):
-            return Interruption.STOP
+        if heard := await _interrupted_within(hold, heed, pace.clock, _next_look_s(pace, age_s + waited_s, view)):
+            return heard
         view = await patiently(lambda _: backend.look(thread, run), hold, pace)
         LOOKS.inc()
         looked()
@@ -98,14 +100,22 @@ def _next_look_s(pace: Pace, age_s: float, view: RunView) -> float:
     return pace.poll.delay(age_s, pace.chance(), wish_s, pace.crowd())
 
 
-async def _stopped_within(hold: Hold, clock: Clock, seconds: float) -> bool:
-    """Sleep, unless a stop is or gets asked for."""
-    if hold.stop.is_set():
-        return True
-    naps = [asyncio.ensure_future(clock.sleep(seconds)), asyncio.ensure_future(hold.stop.wait())]
+async def _interrupted_within(
+    hold: Hold, heed: Collection[Interruption], clock: Clock, seconds: float
+) -> Interruption | None:
+    """Sleep, unless something to heed has come or comes."""
+    signals = {Interruption.STOP: hold.stop, Interruption.MAIL: hold.mail}
+
+    def heard() -> Interruption | None:
+        return next((kind for kind, signal in signals.items() if kind in heed and signal.is_set()), None)
+
+    if now := heard():
+        return now
+    naps: list[asyncio.Future[Any]] = [asyncio.ensure_future(clock.sleep(seconds))]
+    naps += [asyncio.ensure_future(signal.wait()) for kind, signal in signals.items() if kind in heed]
     try:
         await asyncio.wait(naps, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for nap in naps:
             nap.cancel()
-    return hold.stop.is_set()
+    return heard()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, Protocol, runtime_checkable
 
-from gateway.domain.messages import Destination, InboundMessage, OutboundPart
+from gateway.domain.messages import Amendment, Destination, InboundMessage, OutboundPart
 
 
 class Accepted(StrEnum):
@@ -21,11 +21,25 @@ class Accepted(StrEnum):
     DUPLICATE = "duplicate"
     FULL = "full"
     """The conversation's inbox is at its cap; nothing was stored, the platform should send it again."""
+    NOTHING = "nothing"
+    """An amendment of a message that does not wait (any more): there is nothing to change, and nothing to repeat."""
 
 
-Accept = Callable[[InboundMessage], Awaitable[Accepted]]
-"""Store a message durably. Only after it returned STORED or DUPLICATE may the platform get its acknowledgement.
-Raises StoreDown when nothing could be stored. May be called twice with the same message."""
+class Doubt(StrEnum):
+    """What follows a post whose outcome nobody knows, where the platform cannot be asked (`[delivery]`)."""
+
+    NOTICE = "notice"
+    """It is not repeated; a notice after the reply says so and offers the reply once more."""
+    EDIT = "edit"
+    """Every part is posted as a placeholder first and becomes its text by an edit, which may be repeated."""
+    REPEAT = "repeat"
+    """It is posted again."""
+
+
+Mail = InboundMessage | Amendment
+Accept = Callable[[Mail], Awaitable[Accepted]]
+"""Store a message durably, or amend one that waits. Only after it returned anything but FULL may the platform get its
+acknowledgement. Raises StoreDown when nothing could be stored. May be called twice with the same mail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +131,17 @@ class FindingPosted(Protocol):
         """The platform's id of the part posted under `key`, None if it surely is not there.
 
         Raises Retryable; DeliveryRefused where the platform will not tell (a scope is missing, the channel is gone).
+        """
+
+
+@runtime_checkable
+class Editing(Protocol):
+    """An adapter whose platform lets us change what we posted: an edit may be repeated, a post may not."""
+
+    async def edit(self, to: Destination, platform_id: str, part: OutboundPart) -> None:
+        """Make the posted message read as `part`. Idempotent: one that reads so already is fine.
+
+        Raises as `post` (Ambiguous may simply be repeated); DeliveryRefused where the message is gone.
         """
 
 

@@ -27,6 +27,7 @@ class Command(StrEnum):
     START = "start"
     NEW = "new"
     STOP = "stop"
+    LAST = "last"
     HELP = "help"
 
 
@@ -64,6 +65,13 @@ class InboundMessage:
     """What the adapter needs to post in the right place (a Slack thread's ts); "" where the key says it all."""
     sent_ms: int = 0
     """The platform's own time of the message, ms since the epoch."""
+    order: int = 0
+    """The platform's own sequence number within the conversation (Telegram: message_id, Slack: ts in µs); 0 where there
+    is none. What waits together is answered in this order, whichever gateway was first to store its message."""
+    more_follows: bool = False
+    """One person's one message may arrive in pieces (an album, a text cut at the platform's limit): wait for more."""
+    revision: int = 0
+    """Of an edited text: the platform's time of the edit, so that an older edit never replaces a newer one."""
 
     @property
     def event_id(self) -> str:
@@ -81,8 +89,34 @@ class InboundMessage:
         known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
         known["dedupe_keys"] = tuple(known["dedupe_keys"])
         known["command"] = Command(known["command"]) if known.get("command") else None
-        known["attachments"] = tuple(Attachment(**a) for a in known.get("attachments", ()))
+        known["attachments"] = tuple(_attachment(a) for a in known.get("attachments", ()))
         return cls(**known)
+
+
+def _attachment(data: Mapping[str, Any]) -> Attachment:
+    return Attachment(**{name: data[name] for name in Attachment.__dataclass_fields__ if name in data})
+
+
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """What became of a message after it was sent: its text was edited, or it was deleted."""
+
+    conversation: ConversationKey
+    message_id: str
+    """InboundMessage.message_id of the message it is about."""
+    text: str | None
+    """The new text, normalised as the message's own was; None: deleted."""
+    revision: int
+    """The platform's time of the edit (any unit that only grows): an older one than what is stored changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Something a reader may choose under a part, shown as a button where the platform has them."""
+
+    label: str
+    command: Command
+    argument: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +127,26 @@ class OutboundPart:
     """The text in plain form: what is sent when the platform refuses the markup."""
     markup: Mapping[str, Any] = field(default_factory=dict)
     """JSON-able, made by the adapter's `render` and read only by its `post` (entities, blocks); {} is plain text."""
+    offers: tuple[Offer, ...] = ()
+    """Never the only way: a platform without buttons shows none."""
 
     def to_json(self) -> str:
         """The form kept in the delivery ledger."""
-        return json.dumps({"text": self.text, "markup": dict(self.markup)}, ensure_ascii=False, separators=(",", ":"))
+        data: dict[str, Any] = {"text": self.text, "markup": dict(self.markup)}
+        if self.offers:
+            data["offers"] = [asdict(offer) for offer in self.offers]
+        return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, raw: str | bytes) -> OutboundPart:
         """Read a part back from the delivery ledger."""
         data = json.loads(raw)
-        return cls(text=data["text"], markup=data["markup"])
+        offers = (Offer(o["label"], Command(o["command"]), o["argument"]) for o in data.get("offers", ()))
+        return cls(text=data["text"], markup=data["markup"], offers=tuple(offers))
 
     def plain(self) -> OutboundPart:
         """The same part without its markup."""
-        return OutboundPart(text=self.text)
+        return OutboundPart(text=self.text, offers=self.offers)
 
 
 @dataclass(frozen=True, slots=True)

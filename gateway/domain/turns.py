@@ -19,12 +19,17 @@ class Phase(StrEnum):
     """The reply's parts are stored in the delivery ledger; posting goes on."""
 
 
-ALLOWED: dict[Phase, frozenset[Phase]] = {
-    Phase.COLLECTED: frozenset({Phase.RUNNING, Phase.REPLYING}),
-    Phase.RUNNING: frozenset({Phase.RUNNING, Phase.REPLYING}),
-    Phase.REPLYING: frozenset({Phase.REPLYING}),
-}
-"""Which phase may follow which; a turn only ever moves forward and ends by `finish`."""
+class WhileRunning(StrEnum):
+    """What becomes of a message that comes in while the turn's run is active (`[conversations] while_running`)."""
+
+    QUEUE = "queue"
+    """It waits; the next turn takes all that waits."""
+    STEER = "steer"
+    """The run is cancelled, and a new one answers the old messages and the new one together."""
+    INTERRUPT = "interrupt"
+    """As steer, and parts of a reply that are not posted yet are dropped."""
+    REJECT = "reject"
+    """It is not taken, and its author is told so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,14 @@ class Turn:
     intended_calls: set[str] = field(default_factory=set)
     """Tool calls that were started; one without an output after a crash has an unknown outcome."""
     stop_requested: bool = False
+    sent: int = 0
+    """How many messages of the batch an earlier, cancelled run of this turn has put into the thread (steer)."""
+    steering: bool = False
+    """The run is being cancelled so that newer messages join the turn."""
+    suspicious: bool = False
+    """Redis was restarted within the last minutes and may remember less than was done: look before every act."""
+    passed_over: RunId | None = None
+    """The run that a replayed dead letter came from: unless it was completed after all, a new one is made."""
     notices: set[str] = field(default_factory=set)
     """Names of one-time notices already sent to the user in this turn."""
 
@@ -85,6 +98,16 @@ class Turn:
     def conversation(self) -> ConversationKey:
         """The conversation this turn belongs to."""
         return self.lease.conversation
+
+    @property
+    def fresh(self) -> list[InboundMessage]:
+        """The messages that the turn's present run brings into the thread."""
+        return self.batch[self.sent :]
+
+    @property
+    def run_key(self) -> str:
+        """Idempotency key of the turn's present run: "<conversation>#<first event id it brings>"."""
+        return f"{self.conversation}#{self.fresh[0].event_id}"
 
     @property
     def first(self) -> InboundMessage:

@@ -5,7 +5,7 @@ Real python-telegram-bot and slack-bolt code talks to it, in the demo as in test
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -24,7 +24,7 @@ from gateway.lab.slack.events import Events
 from gateway.lab.slack.http import SlackHttp
 from gateway.lab.slack.people import SlackPeople
 from gateway.lab.slack.reading import ReadMethods
-from gateway.lab.slack.sender import Sender
+from gateway.lab.slack.sender import RETRY_AFTER_S, Sender
 from gateway.lab.slack.socket import Sockets
 from gateway.lab.slack.world import SlackWorld
 from gateway.lab.telegram.account import AccountMethods
@@ -45,8 +45,8 @@ class Lab:
 
     - Telegram Bot API: TELEGRAM_API_BASE_URL = {public_url}/lab/telegram
     - Slack Web API: SLACK_API_BASE_URL = {public_url}/lab/slack/api/
-    - Slack events go to `slack_events_url` (default {public_url}/slack/events) or, once the app has asked for a
-      connection, over Socket Mode
+    - Slack events go to `slack_events_url` (default {public_url}/slack/events; several: in turn) or, once the app has
+      asked for a connection, over Socket Mode; a refused one comes again after each of `slack_retry_after_s`
     - page at {public_url}/lab/, control API under {public_url}/lab/api (`gateway.lab.client.LabClient` speaks it)
 
     Lives on one event loop. `telegram_token` is "<bot id>:<secret>", as from BotFather (else ValueError). Without
@@ -64,7 +64,8 @@ class Lab:
         slack_app_token: str,
         trace: TraceSource | None = None,
         *,
-        slack_events_url: str | None = None,
+        slack_events_url: str | Sequence[str] | None = None,
+        slack_retry_after_s: Sequence[float] = RETRY_AFTER_S,
         password: str | None = None,
         seed: int = 0,
     ) -> None:
@@ -86,8 +87,17 @@ class Lab:
         )
 
         slack = SlackWorld(clock, self._feed)
-        url = slack_events_url or f"{public_url}/slack/events"
-        sender = Sender(url, slack_signing_secret, clock, faults, self._courier, self._sockets, self._background)
+        urls = slack_events_url or f"{public_url}/slack/events"
+        sender = Sender(
+            [urls] if isinstance(urls, str) else urls,
+            slack_signing_secret,
+            clock,
+            faults,
+            self._courier,
+            self._sockets,
+            self._background,
+            slack_retry_after_s,
+        )
         events = Events(slack, sender)
         slack_people = SlackPeople(slack, events, sender, self._traces, public_url)
         slack_http = SlackHttp(

@@ -67,6 +67,23 @@ class LabClient:
         wish = {"user": user, "chat": chat, "text": text, "thread": thread, "reply_to": reply_to, "file": file}
         return await self.act("telegram/send", wish)
 
+    async def telegram_edit(self, message: str | int, text: str, *, chat: str | int = "ann") -> Json:
+        """A person changes the text of a message of theirs; `chat` is an id, or a person's key for their private chat.
+
+        Returns {"update_id" (None when the bot is not told), "cursor"}. Raises LabRefused.
+        """
+        return await self.act("telegram/edit", {"chat": chat, "message": message, "text": text})
+
+    async def telegram_press(
+        self, message: str | int, data: str, *, user: str | int = "ann", chat: str | int | None = None
+    ) -> Json:
+        """A person presses the button with the callback data `data` under a message of the bot.
+
+        Returns {"query", "update_id" (None when the bot is not told), "cursor"}; the feed has {"type": "answered",
+        "query"} once the bot has answered, which ends the button's spinning. Raises LabRefused.
+        """
+        return await self.act("telegram/press", {"user": user, "chat": chat, "message": message, "data": data})
+
     async def slack_send(
         self, text: str, *, user: str = "ann", channel: str | None = None, thread_ts: str | None = None
     ) -> Json:
@@ -77,6 +94,21 @@ class LabClient:
         LabRefused.
         """
         return await self.act("slack/send", {"user": user, "channel": channel, "text": text, "thread_ts": thread_ts})
+
+    async def slack_edit(self, ts: str, text: str, *, channel: str = "ann") -> Json:
+        """A person changes a message of theirs; `channel` as in `messages`. Returns {"cursor"}. Raises LabRefused."""
+        return await self.act("slack/edit", {"channel": channel, "ts": ts, "text": text})
+
+    async def slack_delete(self, ts: str, *, channel: str = "ann") -> Json:
+        """A person deletes a message of theirs; `channel` as in `messages`. Returns {"cursor"}. Raises LabRefused."""
+        return await self.act("slack/delete", {"channel": channel, "ts": ts})
+
+    async def slack_press(self, ts: str, action: str, *, user: str = "ann", channel: str | None = None) -> Json:
+        """A person presses the button with the action_id `action` under a message of the bot.
+
+        Returns {"status" (of the app's answer, 0: none), "cursor"}. Raises LabRefused.
+        """
+        return await self.act("slack/press", {"user": user, "channel": channel, "ts": ts, "action": action})
 
     async def act(self, path: str, wish: Json) -> Json:
         """Any control request: POST /api/<path>. Raises LabRefused."""
@@ -146,9 +178,8 @@ class LabClient:
                         yield {**json.loads(line[6:]), "cursor": cursor}
 
     async def set_fault(self, platform: Platform, **rates: float) -> None:
-        """Faults by chance: rate_429, retry_after, errors_5xx, latency_ms, duplicates, drop_response.
-
-        Raises LabRefused.
+        """Faults by chance: rate_429, retry_after, errors_5xx, drop_response, cut_before, cut_after, latency_ms,
+        duplicates; see `faults.Rates`. Raises LabRefused.
         """
         await self.act("faults", {platform: rates})
 

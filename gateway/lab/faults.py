@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast, get_args
 
 Platform = Literal["telegram", "slack"]
-FaultKind = Literal["rate_429", "errors_5xx", "drop_response", "latency", "duplicates"]
+FaultKind = Literal["rate_429", "errors_5xx", "drop_response", "cut_before", "cut_after", "latency", "duplicates"]
 PLATFORMS: tuple[Platform, ...] = get_args(Platform)
 
 MAX_LATENCY_MS = 60_000
@@ -32,6 +32,10 @@ class Rates:
     """An update or event is delivered twice."""
     drop_response: float = 0.0
     """The call has its effect, the answer is 502."""
+    cut_before: float = 0.0
+    """The connection ends in the middle of the answer; the call had no effect."""
+    cut_after: float = 0.0
+    """The same, but the call had its effect."""
 
 
 @dataclass(slots=True)
@@ -79,6 +83,8 @@ class Faults:
             ("rate_429", rates.rate_429),
             ("errors_5xx", rates.errors_5xx),
             ("drop_response", rates.drop_response),
+            ("cut_before", rates.cut_before),
+            ("cut_after", rates.cut_after),
         )
         for kind, probability in kinds:
             if probability and self._chance.random() < probability:

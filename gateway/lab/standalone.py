@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -16,6 +16,7 @@ from starlette.routing import Mount
 
 from gateway.domain.pacing import Clock, SystemClock
 from gateway.lab import Lab, TraceSource
+from gateway.lab.slack.sender import RETRY_AFTER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ class _Server(uvicorn.Server):
 async def serve_lab(
     *,
     clock: Clock | None = None,
-    slack_events_url: str | None = None,
+    slack_events_url: str | Sequence[str] | None = None,
+    slack_retry_after_s: Sequence[float] = RETRY_AFTER_S,
     trace: TraceSource | None = None,
     password: str | None = None,
     seed: int = 0,
@@ -86,6 +88,7 @@ async def serve_lab(
         *tokens,
         trace,
         slack_events_url=slack_events_url,
+        slack_retry_after_s=slack_retry_after_s,
         password=password,
         seed=seed,
     )

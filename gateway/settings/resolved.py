@@ -205,8 +205,6 @@ class Settings(Variables):
                     f"EVERYBODY who finds the bot on {platform} may talk to it and spend your tokens: "
                     f"access control ({wanted}) is not in this version"
                 )
-        if self.conversations.while_running != "queue":
-            said.append(f"while_running = {self.conversations.while_running} is not in this version: messages queue")
         return tuple(said)
 
 

@@ -8,6 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.domain.adapter import Doubt
+from gateway.domain.turns import WhileRunning
+
 BUILT_IN_TOOLS = ("clock", "calculator", "remember", "recall")
 """Tools we ship; the default assistant has them all."""
 HOSTED_TOOLS = ("file_search", "code_interpreter")
@@ -79,8 +82,8 @@ class AccessRules(Table):
 class Conversations(Table):
     """`[conversations]`"""
 
-    while_running: Literal["queue", "steer", "interrupt", "reject"] = "queue"
-    """What becomes of a message that arrives during a run; this version queues whatever is chosen."""
+    while_running: WhileRunning = Field(default=WhileRunning.QUEUE, strict=False)
+    """What becomes of a message that arrives during a run."""
     debounce_s: float = Field(default=0.0, ge=0, le=60, strict=False)
     """Seconds to wait for more before a turn begins; albums and split long messages always wait 0.5 s."""
 
@@ -96,8 +99,9 @@ class SlackTable(Table):
 class Delivery(Table):
     """`[delivery]`"""
 
-    telegram: Literal["notice", "edit", "repeat"] = "notice"
-    """What follows a send whose outcome is unknown: a notice, an edit of the next part, or the part again."""
+    telegram: Doubt = Field(default=Doubt.NOTICE, strict=False)
+    """What follows a send whose outcome is unknown: a notice, nothing because each part is the edit of a
+    placeholder, or the part again."""
 
 
 class Tables(BaseModel):

@@ -18,9 +18,12 @@ from gateway.domain.errors import Ambiguous, DeliveryRefused, Refused, Retryable
 from gateway.domain.messages import Destination, OutboundPart
 from gateway.domain.pacing import Clock, RetryPolicy, SystemClock
 from gateway.slack.address import Address
+from gateway.slack.buttons import blocks_of
 from gateway.slack.events import AgentViews, Events, InThread, quiet_logger
 from gateway.slack.failures import FOREIGN, error_code, translate
 from gateway.slack.normalise import BotIdentity
+from gateway.slack.posted import METADATA, Posted
+from gateway.slack.punctual import punctual
 from gateway.slack.render import render
 from gateway.slack.socket_mode import SocketMode
 
@@ -28,10 +31,6 @@ __all__ = ["AgentViews", "BotIdentity", "InThread", "SlackAdapter"]
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("threadway")
 
-_METADATA = "threadway_part"
-_SKEW_MS = 60_000
-"""How far Slack's clock and ours may differ when we look for a part by time."""
-_PAGE, _PAGES = 200, 10
 _ONLY_THIS_PLACE = frozenset(
     ["channel_not_found", "thread_not_found", "invalid_thread_ts", "not_in_channel", "is_archived"]
 )
@@ -44,7 +43,8 @@ class SlackAdapter:
     `app_token` chooses Socket Mode, `signing_secret` the Events API; a worker, which only posts, needs neither.
     `in_thread` tells whether a conversation is known to the store: only then a thread's follow-up without a mention is
     ours. `dm`: "thread" and "channel" say what a direct message is, "auto" follows what the workspace shows and keeps
-    it in `agent_views`. Proxies come in by `proxy` alone: the environment is not read here.
+    it in `agent_views`. Proxies come in by `proxy` alone: the environment is not read here. `settle_s` is how long
+    after a post without an answer Slack may still carry it out, or not list it yet: no sooner is it surely not there.
     """
 
     name: ClassVar[str] = "slack"
@@ -63,6 +63,7 @@ class SlackAdapter:
         agent_views: AgentViews | None = None,
         bot_info: BotIdentity | None = None,
         call_timeout_s: float = 4.0,
+        settle_s: float = 4.0,
         proxy: str | None = None,
         clock: Clock | None = None,
         retry: RetryPolicy | None = None,
@@ -75,6 +76,7 @@ class SlackAdapter:
         self._clock, self._retry = clock or SystemClock(), retry or RetryPolicy()
         self._http: aiohttp.ClientSession | None = None
         self._client = self._new_client(bot_token, api_base_url, proxy)
+        self._posted = Posted(self._client, self._clock, settle_s=settle_s)
         # bolt's client has no token: it calls nothing, and what has no token cannot show it
         self._events = Events(
             self._new_client(None, api_base_url, proxy),
@@ -97,7 +99,11 @@ class SlackAdapter:
         """Our connections, made on first use: they belong to the running loop. Waiting for one ends before the call."""
         if self._http is None or self._http.closed:
             limits = aiohttp.ClientTimeout(total=self._call_timeout_s, connect=self._call_timeout_s * 0.7)
-            self._http = aiohttp.ClientSession(timeout=limits, connector=aiohttp.TCPConnector(limit=256))
+            self._http = aiohttp.ClientSession(
+                timeout=limits,
+                connector=aiohttp.TCPConnector(limit=256),
+                trace_configs=[punctual(self._clock, self._call_timeout_s)],
+            )
             self._client.session = self._http
         return self._http
 
@@ -151,7 +157,8 @@ class SlackAdapter:
     async def post(self, to: Destination, part: OutboundPart, key: str) -> str:
         """Send one part and return its ts; see the contract. `key` goes along as metadata for `find_posted`.
 
-        Sent once: the call ends within `call_timeout_s`, waiting for a connection (Unreachable) sooner than that.
+        Sent once: the call ends within `call_timeout_s`, waiting for a connection (Unreachable) sooner than that, and
+        nothing is sent later, however long the process was paused in between.
         """
         address = _address(to)
         self._connections()
@@ -159,43 +166,33 @@ class SlackAdapter:
             answer = await self._client.chat_postMessage(
                 channel=address.channel,
                 text=part.markup.get("fallback") or part.text,
-                blocks=part.markup.get("blocks"),
+                blocks=blocks_of(part),
                 thread_ts=address.root,
-                metadata={"event_type": _METADATA, "event_payload": {"key": key}},
+                metadata={"event_type": METADATA, "event_payload": {"key": key}},
                 unfurl_links=False,
                 unfurl_media=False,
             )
+            if not isinstance(answer.get("ts"), str):
+                raise ValueError("an answer without a ts")
         except FOREIGN as error:
-            raise translate(error) from error
-        ts = answer.get("ts")
-        if not isinstance(ts, str):
-            raise Ambiguous("Slack: an answer without a ts")
-        return ts
+            cause = translate(error)
+            if isinstance(cause, Ambiguous):
+                self._posted.unanswered(key)
+            raise cause from error
+        except asyncio.CancelledError:
+            self._posted.unanswered(key)
+            raise
+        return str(answer["ts"])
 
     async def find_posted(self, to: Destination, key: str, since_ms: int) -> str | None:
         """The ts of the part posted under `key` since `since_ms`, None if it surely is not there.
 
-        Raises Retryable when Slack cannot say now, DeliveryRefused when it will not say (no access, channel gone).
+        Raises Retryable when Slack cannot say now, or it may still be on its way (Ambiguous, with the time to wait);
+        DeliveryRefused when it will not say (no access, channel gone).
         """
         address = _address(to)
         self._connections()
-        window: dict[str, Any] = {"channel": address.channel, "limit": _PAGE, "include_all_metadata": True}
-        window["oldest"] = f"{max(since_ms - _SKEW_MS, 0) / 1000:.6f}"
-        for _ in range(_PAGES):
-            try:
-                if address.root:
-                    answer = await self._client.conversations_replies(ts=address.root, **window)
-                else:
-                    answer = await self._client.conversations_history(**window)
-            except FOREIGN as error:
-                raise translate(error) from error
-            for message in answer.get("messages") or ():
-                if _is_part(message, key):
-                    return str(message["ts"])
-            window["cursor"] = (answer.get("response_metadata") or {}).get("next_cursor")
-            if not window["cursor"]:
-                return None
-        raise Ambiguous("Slack: too many messages since then to look through")
+        return await self._posted.find(address, key, since_ms)
 
     async def working(self, to: Destination) -> None:
         """Show "is thinking…" in the thread until our next message. Never raises; off for good once Slack refuses it.
@@ -235,11 +232,3 @@ def _address(to: Destination) -> Address:
         return Address.of(to)
     except ValueError as error:
         raise DeliveryRefused(f"not a Slack conversation: {to.conversation}") from error
-
-
-def _is_part(message: Any, key: str) -> bool:
-    metadata = message.get("metadata") if isinstance(message, dict) else None
-    if not isinstance(metadata, dict) or metadata.get("event_type") != _METADATA:
-        return False
-    payload = metadata.get("event_payload")
-    return isinstance(payload, dict) and payload.get("key") == key

@@ -18,6 +18,15 @@ class Address:
     root: str | None = None
     """ts of the message that opens the thread; None is a direct message that is one conversation as a whole."""
 
+    @classmethod
+    def of_message(cls, team: str, channel: str, ts: str, thread_ts: str | None, *, opens: bool) -> Address:
+        """Where a message belongs: to its thread; at top level to one of its own if it `opens` one.
+
+        A message that has replies names itself as its thread, from the first reply on.
+        """
+        inside = thread_ts if thread_ts != ts else None
+        return cls(team, channel, inside or (ts if opens else None))
+
     @property
     def key(self) -> ConversationKey:
         """The conversation's key."""

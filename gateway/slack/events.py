@@ -19,18 +19,13 @@ from slack_sdk.signature import SignatureVerifier
 from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.web.async_client import AsyncWebClient
 
-from gateway.domain.adapter import Accept, Accepted, HttpRequest, HttpResponse
+from gateway.domain.adapter import Accept, Accepted, HttpRequest, HttpResponse, Mail
 from gateway.domain.errors import StoreDown
 from gateway.domain.messages import ConversationKey, InboundMessage
-from gateway.slack.normalise import (
-    AGENT_VIEW_EVENTS,
-    BotIdentity,
-    Malformed,
-    is_direct,
-    normalise,
-    normalise_slash,
-    team_of,
-)
+from gateway.slack.amendments import is_amendment, normalise_amendment
+from gateway.slack.buttons import normalise_press
+from gateway.slack.fields import Malformed, is_direct, team_of
+from gateway.slack.normalise import AGENT_VIEW_EVENTS, BotIdentity, normalise, normalise_slash
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("threadway")
 
@@ -40,7 +35,7 @@ InThread = Callable[[ConversationKey], Awaitable[bool]]
 _ACCEPT = "threadway_accept"
 _AGAIN_S = "5"
 _HINT = (
-    "Every thread with me is a conversation of its own. Write `!new`, `!stop` or `!help` in it: "
+    "Every thread with me is a conversation of its own. Write `!new`, `!stop`, `!last` or `!help` in it: "
     "Slack does not pass slash commands on from threads."
 )
 
@@ -149,13 +144,19 @@ class Events:
             return BoltResponse(status=200)
         if "command" in body:
             return await self._command(body, accept)
+        if body.get("type") == "block_actions":
+            pressed = normalise_press(body)
+            return await _offer(pressed, accept) if pressed else BoltResponse(status=200)
         if body.get("type") != "event_callback":
-            return BoltResponse(status=200)  # buttons and dialogs: we show none yet
+            return BoltResponse(status=200)  # dialogs and shortcuts: we have none
         assert self.me is not None
         event, team = body["event"], team_of(body)
         if event.get("type") in AGENT_VIEW_EVENTS:
             await self._note_agent_view(team)
         agent_view = is_direct(event) and await self._in_agent_view(team)
+        if is_amendment(event):
+            amendment = normalise_amendment(body, self.me, agent_view=agent_view)
+            return await _offer(amendment, accept) if amendment else BoltResponse(status=200)
         heard = normalise(body, self.me, agent_view=agent_view)
         if heard is None or not (heard.addressed or await self._is_known(heard.message)):
             return BoltResponse(status=200)
@@ -194,8 +195,8 @@ def quiet_logger() -> logging.Logger:
     return logger
 
 
-async def _offer(message: InboundMessage, accept: Accept) -> BoltResponse:
-    if await accept(message) is Accepted.FULL:
+async def _offer(mail: Mail, accept: Accept) -> BoltResponse:
+    if await accept(mail) is Accepted.FULL:
         return _again()
     return BoltResponse(status=200)
 

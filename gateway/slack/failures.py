@@ -24,6 +24,11 @@ from gateway.domain.errors import (
 FOREIGN = (SlackClientError, aiohttp.ClientError, TimeoutError, OSError, ValueError)
 """Everything a call of the SDK can raise; ValueError for an answer that is no JSON."""
 
+
+class TooLate(aiohttp.ClientError):
+    """Our own refusal to send: the request would have left too late. Nothing was sent."""
+
+
 _DEFAULT_WAIT_S = 30.0
 _TOKEN = frozenset(
     ["invalid_auth", "not_authed", "token_revoked", "token_expired", "account_inactive", "not_allowed_token_type"]
@@ -38,7 +43,7 @@ def translate(error: Exception) -> ThreadwayError:
     """Our word for `error`. Messages hold Slack's error code at most: no token, no text, no address."""
     if isinstance(error, SlackApiError):
         return _refusal(error)
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL):
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL | TooLate):
         return Unreachable(f"Slack: {type(error).__name__}")  # also of a proxy: nothing was sent
     return Ambiguous(f"Slack: {type(error).__name__}")
 

@@ -6,7 +6,6 @@ https://docs.slack.dev/interactivity/implementing-slash-commands.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from gateway.domain.commands import parse_order
 from gateway.domain.messages import Attachment, Command, InboundMessage
 from gateway.slack.address import Address
+from gateway.slack.fields import ID, TS, filled, is_direct, matching, micros, reading, team_of
 from gateway.slack.text import clean, without_mention
 
 AGENT_VIEW_EVENTS = frozenset({"app_context_changed", "agent_session_stopped"})
@@ -21,13 +21,8 @@ AGENT_VIEW_EVENTS = frozenset({"app_context_changed", "agent_session_stopped"})
 
 _SUBTYPES = frozenset({None, "file_share", "thread_broadcast", "me_message"})
 """Messages that people write; all other subtypes are edits, deletions, joins, bots …"""
-_COMMANDS = frozenset({Command.NEW, Command.STOP, Command.HELP})
-_ID = re.compile(r"[A-Z0-9]{2,32}")
-_TS = re.compile(r"\d{1,12}\.\d{1,9}")
-
-
-class Malformed(ValueError):
-    """A payload without what every payload of its kind has."""
+COMMANDS = frozenset({Command.NEW, Command.STOP, Command.LAST, Command.HELP})
+"""What can be ordered on Slack; nobody starts a bot there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,47 +42,24 @@ class Heard:
     """False: a follow-up in a channel's thread that names nobody; ours only if the conversation is known already."""
 
 
-def team_of(body: Mapping[str, Any]) -> str:
-    """The workspace (of an org-wide install: the organisation) a payload came from. Raises Malformed.
-
-    The top-level team_id is the workspace that has the app, also in channels shared with other organisations.
-    """
-    authorizations = body.get("authorizations")
-    first = authorizations[0] if isinstance(authorizations, list) and authorizations else None
-    first = first if isinstance(first, dict) else {}
-    for candidate in (body.get("team_id"), first.get("team_id"), first.get("enterprise_id"), body.get("enterprise_id")):
-        if candidate:
-            return _matching(_ID, candidate, "team_id")
-    raise Malformed("no team_id")
-
-
-def is_direct(event: Mapping[str, Any]) -> bool:
-    """Whether it was said in a direct message; a group DM is a channel like others."""
-    return event.get("channel_type") == "im" or str(event.get("channel")).startswith("D")
-
-
 def normalise(body: Mapping[str, Any], me: BotIdentity, *, agent_view: bool) -> Heard | None:
     """The message of an event_callback, None where there is nothing for us to answer. Raises Malformed, nothing else.
 
     `agent_view`: in direct messages every top-level message opens a thread of its own; otherwise the DM is one
     conversation and each thread in it another.
     """
-    try:
+    with reading():
         return _normalise(body, me, agent_view)
-    except (TypeError, ValueError, LookupError, AttributeError) as error:
-        if isinstance(error, Malformed):
-            raise
-        raise Malformed(type(error).__name__) from error  # Slack's documented types, trusted above, did not hold
 
 
 def _normalise(body: Mapping[str, Any], me: BotIdentity, agent_view: bool) -> Heard | None:
     event = body["event"]
     if event["type"] == "agent_session_stopped":
         return Heard(_stop(body, event), addressed=True)
-    if event["type"] not in ("message", "app_mention") or not _is_said_by_a_person(event, me):
+    if event["type"] not in ("message", "app_mention") or not is_said_by_a_person(event, me):
         return None
-    channel, ts = _matching(_ID, event["channel"], "channel"), _matching(_TS, event["ts"], "ts")
-    thread_ts = _matching(_TS, event["thread_ts"], "thread_ts") if event.get("thread_ts") else None
+    channel, ts = matching(ID, event["channel"], "channel"), matching(TS, event["ts"], "ts")
+    thread_ts = matching(TS, event["thread_ts"], "thread_ts") if event.get("thread_ts") else None
     direct = is_direct(event)
     text, mentioned = without_mention(event.get("text") or "", me.user_id)
     attachments = _attachments(event)
@@ -97,30 +69,31 @@ def _normalise(body: Mapping[str, Any], me: BotIdentity, agent_view: bool) -> He
     if not (text or attachments or mentioned):
         return None
     order = parse_order(text, "!")
-    command = order.command if order is not None and not order.addressee and order.command in _COMMANDS else None
+    command = order.command if order is not None and not order.addressee and order.command in COMMANDS else None
     argument = order.argument if order is not None and command is not None else ""
     if not (text or attachments):
         command = Command.HELP  # called by name and nothing more: an empty question would fail at every backend
     team = team_of(body)
-    own_thread = thread_ts or (ts if agent_view or not direct else None)
-    address = Address(team, channel, own_thread)
+    address = Address.of_message(team, channel, ts, thread_ts, opens=agent_view or not direct)
     message = InboundMessage(
         conversation=address.key,
         # redelivery repeats the event id; app_mention and message of one mention have two, but the same channel and ts
         dedupe_keys=(_event_id(body), f"{team}:{channel}:{ts}"),
         text=text,
-        author_id=_matching(_ID, event["user"], "user"),
+        author_id=matching(ID, event["user"], "user"),
         command=command,
         argument=argument,
         attachments=attachments,
         message_id=ts,
-        reply_to=own_thread or "",
-        sent_ms=int(float(ts) * 1000),
+        reply_to=address.root or "",
+        sent_ms=micros(ts) // 1000,
+        order=micros(ts),
     )
     return Heard(message, addressed=direct or mentioned)
 
 
-def _is_said_by_a_person(event: Mapping[str, Any], me: BotIdentity) -> bool:
+def is_said_by_a_person(event: Mapping[str, Any], me: BotIdentity) -> bool:
+    """Whether a message (an event, or the message inside of one) is one that a person wrote."""
     if event.get("hidden") or event.get("subtype") not in _SUBTYPES:
         return False
     author = event.get("user")
@@ -129,34 +102,36 @@ def _is_said_by_a_person(event: Mapping[str, Any], me: BotIdentity) -> bool:
 
 def _stop(body: Mapping[str, Any], event: Mapping[str, Any]) -> InboundMessage:
     """The native stop button of agent view, as the command it is."""
-    root = _matching(_TS, event["thread_ts"], "thread_ts")
-    address = Address(team_of(body), _matching(_ID, event["channel"], "channel"), root)
+    root = matching(TS, event["thread_ts"], "thread_ts")
+    address = Address(team_of(body), matching(ID, event["channel"], "channel"), root)
+    pressed = micros(matching(TS, event["event_ts"], "event_ts"))
     return InboundMessage(
         conversation=address.key,
         dedupe_keys=(_event_id(body),),
         text="",
-        author_id=_matching(_ID, event["user"], "user"),
+        author_id=matching(ID, event["user"], "user"),
         command=Command.STOP,
         reply_to=root,
-        sent_ms=int(float(_matching(_TS, event["event_ts"], "event_ts")) * 1000),
+        sent_ms=pressed // 1000,
+        order=pressed,
     )
 
 
 def normalise_slash(form: Mapping[str, Any]) -> InboundMessage | None:
-    """The command of "/threadway new|stop|help" in a direct message, None where it names no conversation.
+    """The command of "/threadway new|stop|last|help" in a direct message, None where it names no conversation.
 
     Slack offers no slash command inside threads and tells no thread: only a DM that is one conversation has one to
     command. Whether it is one, the caller knows (agent view). Raises Malformed.
     """
     order = parse_order("!" + str(form.get("text") or "").strip(), "!")
-    channel = _matching(_ID, form.get("channel_id"), "channel_id")
-    if order is None or order.command not in _COMMANDS or not channel.startswith("D"):
+    channel = matching(ID, form.get("channel_id"), "channel_id")
+    if order is None or order.command not in COMMANDS or not channel.startswith("D"):
         return None
     return InboundMessage(
-        conversation=Address(_matching(_ID, form.get("team_id"), "team_id"), channel, None).key,
-        dedupe_keys=(f"slash:{_filled(form.get('trigger_id'), 'trigger_id')}",),
+        conversation=Address(matching(ID, form.get("team_id"), "team_id"), channel, None).key,
+        dedupe_keys=(f"slash:{filled(form.get('trigger_id'), 'trigger_id')}",),
         text=f"!{order.word}",
-        author_id=_matching(_ID, form.get("user_id"), "user_id"),
+        author_id=matching(ID, form.get("user_id"), "user_id"),
         command=order.command,
         argument=clean(order.argument),
     )
@@ -167,7 +142,7 @@ def _attachments(event: Mapping[str, Any]) -> tuple[Attachment, ...]:
     return tuple(
         Attachment(
             kind=_kind(str(file.get("mimetype") or "")),
-            file_id=_filled(file["id"], "file id"),
+            file_id=filled(file["id"], "file id"),
             name=clean(str(file.get("name") or "")),
             mime=clean(str(file.get("mimetype") or "")),
             size_bytes=file["size"] if type(file.get("size")) is int else None,
@@ -183,17 +158,4 @@ def _kind(mime: str) -> str:
 
 
 def _event_id(body: Mapping[str, Any]) -> str:
-    return _filled(body.get("event_id"), "event_id")
-
-
-def _filled(value: Any, what: str) -> str:
-    if not isinstance(value, str) or not value or len(value) > 200 or clean(value) != value:
-        raise Malformed(f"no {what}")
-    return value
-
-
-def _matching(form: re.Pattern[str], value: Any, what: str) -> str:
-    """`value` if it has the form that keys are built from: nothing else may get into one."""
-    if not isinstance(value, str) or not form.fullmatch(value) or not value.isascii():
-        raise Malformed(f"no {what}")
-    return value
+    return filled(body.get("event_id"), "event_id")

@@ -18,39 +18,46 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from gateway.domain.errors import SettingsInvalid, StoreDown
 from gateway.store.conversations import Conversations
 from gateway.store.dead_letters import DeadLetters
+from gateway.store.envelopes import envelope_message as envelope_message
 from gateway.store.inbox import Inbox
 from gateway.store.keys import PARTITIONS as PARTITIONS
 from gateway.store.leases import Batch, Leases, Script
+from gateway.store.rounds import Rounds
 from gateway.store.shared import Shared
 from gateway.store.streams import Mailbox, Nudges, Timeline
 from gateway.store.turns import MailUnreadable as MailUnreadable
 from gateway.store.turns import Turns
 
-_LUA = Path(__file__).parent / "lua"
+SCRIPTS = Path(__file__).parent / "lua"
 _OLDEST = (7, 0)
 
 
 class Store:
     """State shared by all gateways and workers. Build it on the event loop that uses it; `close` when done."""
 
-    def __init__(self, url: str, *, connections: int = 64, timeout_s: float = 5.0) -> None:
+    def __init__(self, url: str, *, connections: int = 64, timeout_s: float = 5.0, scripts: Path = SCRIPTS) -> None:
+        """`scripts`: the folder of the Lua files; other than our own only where a test breaks one on purpose."""
+        self._scripts = scripts
         self._redis = _connect(url, connections, timeout_s)
         # Heartbeats and sweeps have connections of their own: behind a thousand turns' writes a lease would end in the
         # queue for a connection.
         self._vital = _connect(url, 2, timeout_s)
         script = self._script
-        self.inbox = Inbox(script("ingest"), self._call)
-        self.leases = Leases(script("acquire"), self._batch("renew"), self._batch("sweep"), script("keep_leader"))
-        self.turns = Turns(script("step"), script("park"), script("finish"))
+        self.inbox = Inbox(script("ingest"), script("find"), script("amend"), script("withdraw"), self._call)
+        self.leases = Leases(script("acquire"), self._batch("renew"), script("keep_leader"))
+        self.rounds = Rounds(self._script("report", vital=True), self._script("sweep", vital=True), self._call)
+        extend, behind, reject = script("extend"), script("behind"), script("reject")
+        self.turns = Turns(script("step"), script("park"), extend, behind, reject, script("finish"))
         self.conversations = Conversations(self._call)
-        self.dead_letters = DeadLetters(script("bury"), self._call)
+        self.dead_letters = DeadLetters(script("bury"), script("drop_dead"), script("replay_dead"), self._call)
         self.shared = Shared(self._call)
         self.timeline = Timeline(self._call)
         self.nudges = Nudges(self._redis)
         self.mailbox = Mailbox(script("deliver"), self._redis)
 
-    def _script(self, name: str) -> Script:
-        registered = self._redis.register_script((_LUA / f"{name}.lua").read_text())
+    def _script(self, name: str, *, vital: bool = False) -> Script:
+        client = self._vital if vital else self._redis
+        registered = client.register_script((self._scripts / f"{name}.lua").read_text())
 
         async def run(keys: Sequence[str], args: Sequence[str | int]) -> Any:
             return await translated(cast(Awaitable[Any], registered(keys=list(keys), args=list(args))))
@@ -63,7 +70,7 @@ class Store:
 
     def _batch(self, name: str) -> Batch:
         """A script called many times, on different partitions, in one round trip."""
-        registered = self._vital.register_script((_LUA / f"{name}.lua").read_text())
+        registered = self._vital.register_script((self._scripts / f"{name}.lua").read_text())
 
         async def run(calls: Sequence[tuple[Sequence[str], Sequence[str | int]]]) -> list[Any]:
             async with self._vital.pipeline(transaction=False) as pipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -30,6 +31,14 @@ class Conversations:
     async def progress(self, key: ConversationKey) -> dict[str, str]:
         """The stored state as it is, for operators; {} where nothing is known. Raises StoreDown."""
         return _pairs(await self._call("HGETALL", keys.state(key)))
+
+    async def last_reply(self, key: ConversationKey) -> tuple[str, list[str]] | None:
+        """The id of the last turn whose reply `finish` was told to keep, and the reply's parts. Raises StoreDown."""
+        raw = await self._call("GET", keys.last_reply(key))
+        if raw is None:
+            return None
+        kept = json.loads(raw)
+        return str(kept["turn"]), [str(part) for part in kept["parts"]]
 
     async def earlier_threads(self, key: ConversationKey) -> list[ThreadId]:
         """Threads that `/new` left behind, oldest first. Raises StoreDown."""

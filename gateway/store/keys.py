@@ -57,9 +57,24 @@ def memory(conversation: ConversationKey) -> str:
     return f"{_base(partition(conversation))}m:{conversation}"
 
 
+def last_reply(conversation: ConversationKey) -> str:
+    """String, for as long as asked: the parts of the last reply and the turn that they are from."""
+    return f"{_base(partition(conversation))}l:{conversation}"
+
+
+def server(number: int) -> str:
+    """Hash of a partition: the Redis process that was seen last (run_id), and since when (ms) if it was another."""
+    return _base(number) + "server"
+
+
 def dead(conversation: ConversationKey) -> str:
     """Capped list of turns that we gave up."""
     return f"{_base(partition(conversation))}x:{conversation}"
+
+
+def dead_index(number: int) -> str:
+    """Sorted set of a partition: conversation with dead letters → ms of the newest one."""
+    return _base(number) + "dead"
 
 
 def leader(name: str) -> str:
@@ -70,6 +85,11 @@ def leader(name: str) -> str:
 def value(name: str) -> str:
     """Small shared facts: a poll offset, a latch."""
     return f"tw:value:{name}"
+
+
+def table(name: str) -> str:
+    """Hash of small shared facts: updates that a full conversation could not take."""
+    return f"tw:table:{name}"
 
 
 def mailbox(user: str) -> str:
@@ -83,5 +103,7 @@ def definitions(backend: str) -> str:
 
 
 WORKERS = "tw:workers"
+SWEEPERS = "{tw:workers}:sweepers"
+"""Sorted sets of worker → ms of its last report: all that live, and those that share the sweep. One slot."""
 TRACE = "tw:trace"
 NUDGES = "tw:nudge"

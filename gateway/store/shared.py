@@ -1,4 +1,4 @@
-"""Small facts that all processes share: assistant ids, poll offsets, latches, who works."""
+"""Small facts that all processes share: assistant ids, poll offsets, latches."""
 
 from __future__ import annotations
 
@@ -48,16 +48,15 @@ class Shared:
         life = ("PX", int(life_s * 1000)) if life_s is not None else ()
         await self._call("SET", keys.value(name), value, *life)
 
-    async def report_worker(self, worker: str, *, now_s: float, gone_s: float = 10.0) -> int:
-        """Say that a worker lives and learn how many do. `now_s` is the wall clock; only ages within `gone_s` count."""
-        await self._call("ZADD", keys.WORKERS, int(now_s * 1000), worker)
-        await self._call("ZREMRANGEBYSCORE", keys.WORKERS, "-inf", int((now_s - gone_s) * 1000))
-        return max(1, int(await self._call("ZCARD", keys.WORKERS)))
+    async def entries(self, name: str) -> dict[str, str]:
+        """All entries of a table by name; {} where there is none. Raises StoreDown."""
+        found = await self._call("HGETALL", keys.table(name))
+        return dict(found) if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
 
-    async def workers(self, *, now_s: float, gone_s: float = 10.0) -> int:
-        """How many workers reported within `gone_s`. Raises StoreDown."""
-        return int(await self._call("ZCOUNT", keys.WORKERS, int((now_s - gone_s) * 1000), "+inf"))
+    async def put_entry(self, name: str, entry: str, value: str) -> None:
+        """Keep an entry of a table for ever. May be called twice. Raises StoreDown, also when Redis is full."""
+        await self._call("HSET", keys.table(name), entry, value)
 
-    async def forget_worker(self, worker: str) -> None:
-        """Say that a worker leaves. Raises StoreDown."""
-        await self._call("ZREM", keys.WORKERS, worker)
+    async def drop_entry(self, name: str, entry: str) -> None:
+        """Forget an entry; nothing happens where there is none. Raises StoreDown."""
+        await self._call("HDEL", keys.table(name), entry)

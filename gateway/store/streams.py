@@ -7,6 +7,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from enum import StrEnum
 from typing import Any, cast
 
 from redis import exceptions as failures
@@ -82,18 +83,25 @@ def _entries(entries: Any) -> list[Any]:
     return list(entries)
 
 
+class Nudge(StrEnum):
+    """What whoever holds a conversation should look at."""
+
+    STOP = "stop"
+    MAIL = "mail"
+
+
 class Nudges:
     """Words between processes, "look now": lost ones cost a heartbeat's delay, nothing else."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    async def send(self, conversation: ConversationKey) -> None:
-        """Tell whoever holds the conversation to look at its stop mark. Never raises."""
+    async def send(self, nudge: Nudge, conversation: ConversationKey) -> None:
+        """Tell whoever holds the conversation what came in. Never raises."""
         with contextlib.suppress(failures.RedisError, OSError):
-            await cast(Awaitable[Any], self._redis.publish(keys.NUDGES, conversation))
+            await cast(Awaitable[Any], self._redis.publish(keys.NUDGES, f"{nudge} {conversation}"))
 
-    async def listen(self, heard: Callable[[ConversationKey], None]) -> None:
+    async def listen(self, heard: Callable[[Nudge, ConversationKey], None]) -> None:
         """Call `heard` for each nudge, until cancelled; Redis being away is waited out."""
         while True:
             with contextlib.suppress(failures.RedisError, OSError):
@@ -102,7 +110,9 @@ class Nudges:
                     while True:
                         found = await channel.get_message(timeout=2)
                         if found and found["type"] == "message":
-                            heard(ConversationKey(found["data"]))
+                            word, _, conversation = found["data"].partition(" ")
+                            if word in tuple(Nudge):  # what a newer version may say is left to the heartbeat
+                                heard(Nudge(word), ConversationKey(conversation))
             await asyncio.sleep(1)
 
 

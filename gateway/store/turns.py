@@ -11,6 +11,7 @@ from gateway.domain.errors import LeaseLost, Refused
 from gateway.domain.messages import InboundMessage, RunId, ThreadId
 from gateway.domain.turns import Lease, Phase, Turn
 from gateway.store import keys
+from gateway.store.envelopes import envelope_message
 from gateway.store.inbox import GRACE_MS
 
 Script = Callable[[Sequence[str], Sequence[str | int]], Awaitable[Any]]
@@ -44,8 +45,8 @@ def read_turn(lease: Lease, now_ms: int, fields: Mapping[str, str], envelopes: S
 
 
 def _read(lease: Lease, now_ms: int, fields: Mapping[str, str], envelopes: Sequence[str]) -> Turn:
-    batch = [InboundMessage.from_json(envelope.split(" ", 2)[2]) for envelope in envelopes]
-    key = f"{lease.conversation}#{batch[0].event_id}"
+    batch = [envelope_message(envelope) for envelope in envelopes]
+    key = fields.get("key") or f"{lease.conversation}#{batch[0].event_id}"
     return Turn(
         id=hashlib.sha256(key.encode()).hexdigest()[:10],
         key=key,
@@ -68,6 +69,9 @@ def _read(lease: Lease, now_ms: int, fields: Mapping[str, str], envelopes: Seque
         outputs={name[2:]: value for name, value in fields.items() if name.startswith("t:")},
         intended_calls={name[3:] for name in fields if name.startswith("ti:")},
         stop_requested="stop" in fields,
+        sent=int(fields.get("sent", 0)),
+        steering="steer" in fields,
+        passed_over=RunId(fields["over"]) if "over" in fields else None,
         notices={name[3:] for name in fields if name.startswith("no:")},
     )
 
@@ -75,9 +79,14 @@ def _read(lease: Lease, now_ms: int, fields: Mapping[str, str], envelopes: Seque
 class Turns:
     """Progress of turns. Every write carries the fence; an old one raises LeaseLost and changes nothing."""
 
-    def __init__(self, step: Script, park: Script, finish: Script) -> None:
+    def __init__(
+        self, step: Script, park: Script, extend: Script, behind: Script, reject: Script, finish: Script
+    ) -> None:
         self._step = step
         self._park = park
+        self._extend = extend
+        self._behind = behind
+        self._reject = reject
         self._finish = finish
 
     async def step(self, lease: Lease, fields: Fields, *, lease_s: float) -> bool:
@@ -115,15 +124,63 @@ class Turns:
         ):
             raise LeaseLost(key)
 
-    async def finish(self, lease: Lease, *, through_stop: bool = False, new_thread: bool = False) -> int:
+    async def extend(self, lease: Lease, *, max_batch: int, lease_s: float) -> list[InboundMessage]:
+        """Let the plain messages directly behind the batch join the turn; the next run brings just them.
+
+        Call it when the turn's run has ended and its messages are in the thread: what belonged to that run (its tool
+        calls, its reply) is forgotten, the phase is COLLECTED again, `sent` says how many messages were brought before.
+        Returns what joined, [] when nothing waits, no run was begun or the batch has `max_batch` messages: then nothing
+        is changed. Renews the lease. May be repeated until the next run is begun. Raises LeaseLost, StoreDown.
+        """
+        key = lease.conversation
+        ours, *joined = await self._extend(
+            [keys.inbox(key), keys.state(key), keys.due(keys.partition(key))],
+            [key, lease.fence, int(lease_s * 1000), max_batch],
+        )
+        if not int(ours):
+            raise LeaseLost(key)
+        return [envelope_message(envelope) for envelope in joined]
+
+    async def behind(self, lease: Lease, limit: int) -> list[str]:
+        """The envelopes of the plain messages directly behind the batch, up to the next command and `limit`.
+
+        Changes nothing. Raises LeaseLost, StoreDown.
+        """
+        key = lease.conversation
+        ours, *found = await self._behind([keys.inbox(key), keys.state(key)], [lease.fence, limit])
+        if not int(ours):
+            raise LeaseLost(key)
+        return [str(envelope) for envelope in found]
+
+    async def reject(self, lease: Lease, envelopes: Sequence[str]) -> int:
+        """Take exactly these waiting messages out of the inbox; how many were still there.
+
+        One that was edited since `behind` named it stays. May be repeated. Raises LeaseLost, StoreDown.
+        """
+        key = lease.conversation
+        removed = int(await self._reject([keys.inbox(key), keys.state(key)], [lease.fence, *envelopes]))
+        if removed < 0:
+            raise LeaseLost(key)
+        return removed
+
+    async def finish(
+        self,
+        lease: Lease,
+        *,
+        through_stop: bool = False,
+        new_thread: bool = False,
+        keep_reply_s: float = 0.0,
+        turn_id: str = "",
+    ) -> int:
         """End the turn: its mail leaves the inbox, the lease is given back. Returns how many messages wait now.
 
-        May be repeated: a second call returns 0 and changes nothing. Raises StoreDown.
+        With `keep_reply_s` its parts are kept for so long, under `turn_id`, for `Conversations.last_reply`. May be
+        repeated: a second call returns 0 and changes nothing. Raises StoreDown.
         """
         key = lease.conversation
         waiting = await self._finish(
-            [keys.inbox(key), keys.state(key), keys.due(keys.partition(key)), keys.threads(key)],
-            [key, lease.fence, int(through_stop), int(new_thread), GRACE_MS],
+            [keys.inbox(key), keys.state(key), keys.due(keys.partition(key)), keys.threads(key), keys.last_reply(key)],
+            [key, lease.fence, int(through_stop), int(new_thread), GRACE_MS, int(keep_reply_s * 1000), turn_id],
         )
         return max(0, int(waiting))
 

@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar, TypeVar
 
 import httpx
 import structlog
-from telegram import Bot, MessageEntity, ReplyParameters
-from telegram.constants import ChatAction
+from telegram import Bot
 from telegram.error import TelegramError
 from telegram.request import HTTPXRequest
 
 from gateway.domain.adapter import Accept, Capabilities, HttpRequest, HttpResponse
-from gateway.domain.errors import Ambiguous, DeliveryRefused, Retryable, SettingsInvalid, TokenRefused
+from gateway.domain.errors import Retryable, SettingsInvalid, TokenRefused
 from gateway.domain.messages import Destination, OutboundPart
 from gateway.domain.pacing import Clock, RetryPolicy, SystemClock
 from gateway.telegram import webhook
-from gateway.telegram.address import Address
-from gateway.telegram.failures import thread_is_gone, translate
+from gateway.telegram.answering import Answering
+from gateway.telegram.backlog import Backlog, Spill
+from gateway.telegram.failures import translate
 from gateway.telegram.normalise import BotIdentity
 from gateway.telegram.polling import Leader, Offsets, Poller, Term
+from gateway.telegram.posting import Posting
 from gateway.telegram.render import render
 
-__all__ = ["BotIdentity", "Leader", "Offsets", "TelegramAdapter", "Term"]
+__all__ = ["BotIdentity", "Leader", "Offsets", "Spill", "TelegramAdapter", "Term"]
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("threadway")
 T = TypeVar("T")
-
-_GENERAL_TOPIC = 1
-"""sendChatAction is seen in a forum's "General" only under this id, with which sendMessage would be refused."""
 
 
 class TelegramAdapter:
     """One bot. Its id is the number before the colon of its token; its name comes from getMe.
 
     `leader` and `offsets` are needed to receive, not to post, so workers leave them out. `webhook_url` None means long
-    polling; both ways of receiving happen on one replica of many, chosen by `leader`. Proxies come in by `proxy` alone:
-    the environment is not read here.
+    polling; both ways of receiving happen on one replica of many, chosen by `leader`. `spill` is for polling: without
+    it a conversation whose inbox is full can hold up all others. Proxies come in by `proxy` alone: the environment is
+    not read here.
     """
 
     name: ClassVar[str] = "telegram"
@@ -55,6 +53,7 @@ class TelegramAdapter:
         webhook_secret: str = "",
         leader: Leader | None = None,
         offsets: Offsets | None = None,
+        spill: Spill | None = None,
         bot_info: BotIdentity | None = None,
         call_timeout_s: float = 4.0,
         poll_wait_s: int = 25,
@@ -71,9 +70,9 @@ class TelegramAdapter:
         self.bot_id = int(bot_id)
         self._me = bot_info
         self._webhook_url, self._webhook_secret = webhook_url, webhook_secret
-        self._leader, self._offsets = leader, offsets
+        self._leader, self._offsets, self._spill = leader, offsets, spill
         self._clock, self._retry = clock or SystemClock(), retry or RetryPolicy()
-        self._call_timeout_s, self._poll_wait_s = call_timeout_s, poll_wait_s
+        self._poll_wait_s = poll_wait_s
         self._poller: Poller | None = None
         self._mail_comes_in = False
         self._request = _http(call_timeout_s, proxy)
@@ -86,6 +85,8 @@ class TelegramAdapter:
             request=self._request,
             get_updates_request=self._polling_request,
         )
+        self._posting = Posting(self._bot, call_timeout_s)
+        self._answering = Answering(self._bot, call_timeout_s)
 
     async def receive(self, accept: Accept) -> None:
         """Poll until cancelled; in webhook mode learn who we are, register the webhook and return.
@@ -102,8 +103,9 @@ class TelegramAdapter:
             return
         if self._offsets is None:
             raise TypeError("polling needs offsets")
+        backlog = Backlog(self._me, accept, self._spill, self._answering.settled)
         self._poller = Poller(
-            self._bot, self._me, self._offsets, accept, clock=self._clock, wait_s=self._poll_wait_s, retry=self._retry
+            self._bot, self._me, self._offsets, backlog, clock=self._clock, wait_s=self._poll_wait_s, retry=self._retry
         )
         while True:
             await self._until_done("telegram.lease.failed", self._poll_one_term)
@@ -149,55 +151,23 @@ class TelegramAdapter:
         """One webhook call; see `webhook.take`. 404 while we poll: nobody can know the secret of a webhook not set."""
         if self._webhook_url is None:
             return HttpResponse(404)
-        return await webhook.take(request, self._me, self._webhook_secret, accept)
+        return await webhook.take(request, self._me, self._webhook_secret, accept, self._answering.settled)
 
     def render(self, reply: str) -> Sequence[OutboundPart]:
         """Markdown → parts of text and entities; see the contract."""
         return render(reply)
 
     async def post(self, to: Destination, part: OutboundPart, key: str) -> str:
-        """Send one part; see the contract. Telegram takes no idempotency key, so `key` stays with us.
+        """Send one part; see the contract. Telegram takes no idempotency key, so `key` stays with us."""
+        return await self._posting.post(to, part)
 
-        A topic that is gone is answered in the chat itself. The whole call ends within `call_timeout_s`; connecting is
-        given less than that, so that a call which ends by the limit has been sent: Ambiguous.
-        """
-        address = _address(to)
-        entities = [MessageEntity.de_json(entity) for entity in part.markup.get("entities", ())]
-        try:
-            async with asyncio.timeout(self._call_timeout_s):
-                try:
-                    return await self._send(address, part.text, entities, address.topic)
-                except TelegramError as error:
-                    if address.topic is None or not thread_is_gone(error):
-                        raise
-                    log.warning("telegram.topic.gone", conversation=to.conversation)
-                    return await self._send(address, part.text, entities, None)
-        except TelegramError as error:
-            raise translate(error, address) from error
-        except TimeoutError as error:
-            raise Ambiguous(f"Telegram: no answer within {self._call_timeout_s:g} s") from error
-        except (TypeError, ValueError, LookupError, AttributeError) as error:
-            raise Ambiguous("Telegram: an answer that is no message") from error
-
-    async def _send(self, address: Address, text: str, entities: Sequence[MessageEntity], topic: int | None) -> str:
-        attached = ReplyParameters(address.answers, allow_sending_without_reply=True) if address.answers else None
-        sent = await self._bot.send_message(
-            address.chat_id, text, entities=entities, message_thread_id=topic, reply_parameters=attached
-        )
-        return str(sent.message_id)
+    async def edit(self, to: Destination, platform_id: str, part: OutboundPart) -> None:
+        """Make a posted message read as `part`; see the contract."""
+        await self._posting.edit(to, platform_id, part)
 
     async def working(self, to: Destination) -> None:
         """Show "typing…" for five seconds. Never raises; a failure is worth no more than a debug line."""
-        try:
-            address = _address(to)
-            async with asyncio.timeout(self._call_timeout_s):
-                await self._bot.send_chat_action(
-                    address.chat_id,
-                    ChatAction.TYPING,
-                    message_thread_id=_GENERAL_TOPIC if address.general else address.topic,
-                )
-        except (TelegramError, DeliveryRefused, TimeoutError) as error:
-            log.debug("telegram.typing.failed", conversation=to.conversation, kind=type(error).__name__)
+        await self._posting.working(to)
 
     def healthy(self) -> bool:
         """Whether mail can come in: polls succeed, or another replica polls, or the webhook is registered."""
@@ -205,15 +175,9 @@ class TelegramAdapter:
 
     async def close(self) -> None:
         """Give back the connections. Safe to call twice, and without any use before."""
+        await self._answering.close()
         await self._request.shutdown()
         await self._polling_request.shutdown()
-
-
-def _address(to: Destination) -> Address:
-    try:
-        return Address.of(to)
-    except ValueError as error:
-        raise DeliveryRefused(f"not a Telegram conversation: {to.conversation}") from error
 
 
 def _http(call_timeout_s: float, proxy: str | None) -> HTTPXRequest:

@@ -79,6 +79,11 @@ def thread_is_gone(error: TelegramError) -> bool:
     return isinstance(error, BadRequest) and "message thread not found" in error.message.lower()
 
 
+def not_modified(error: TelegramError) -> bool:
+    """Whether an edit found the message as it should become: it arrived before, or the text is the same."""
+    return isinstance(error, BadRequest) and "message is not modified" in error.message.lower()
+
+
 def _about_markup(description: str) -> bool:
     lowered = description.lower()
     return "can't parse entities" in lowered or "entity" in lowered or "entities" in lowered

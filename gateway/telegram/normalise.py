@@ -1,4 +1,4 @@
-"""Telegram's updates → InboundMessage. Pure: no network, no clock, no state.
+"""Telegram's messages → InboundMessage, their edits → Amendment. Pure: no network, no clock, no state.
 
 Wire facts: Bot API 10.0, https://core.telegram.org/bots/api (Update, Message, MessageEntity; offsets are UTF-16 units).
 """
@@ -8,22 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from telegram import Message, MessageEntity, Update
+from telegram import Chat, Message, MessageEntity
 from telegram.constants import ChatType
 
 from gateway.domain.commands import Order, parse_order
-from gateway.domain.messages import Attachment, Command, InboundMessage
+from gateway.domain.messages import Amendment, Attachment, Command, InboundMessage
 from gateway.telegram.address import Address
-
-ALLOWED_UPDATES = ("message",)
-"""What we ask Telegram for: exactly what `normalise` answers. Everything else would be fetched to be thrown away."""
 
 _TELEGRAM_ITSELF = 777000
 """Author of the posts that a linked channel forwards into its discussion group."""
-
-
-class Malformed(ValueError):
-    """Bytes that are no update: retrying cannot help, its sender has to see a refusal (webhook) or we a log line."""
+_GROUPS = (ChatType.GROUP, ChatType.SUPERGROUP)
+_PERHAPS_CUT_UTF16 = 4000
+"""Telegram's clients send a longer text as several messages of up to 4096 units each, cut at a space or line end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,53 +34,36 @@ class BotIdentity:
         return name.lower() == self.username.lower()
 
 
-def read_update(raw: object, me: BotIdentity) -> InboundMessage | None:
-    """The message of one decoded JSON update, None where there is nothing to answer. Raises Malformed, nothing else."""
-    if not isinstance(raw, dict) or type(raw.get("update_id")) is not int:
-        raise Malformed("no update_id")
-    try:
-        return normalise(Update.de_json(raw), me)
-    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, OSError, RecursionError) as error:
-        # the library trusts Telegram's types; a field of a wrong one surfaces as any of these, here or there
-        raise Malformed(f"update {raw['update_id']}: {type(error).__name__}") from error
+def normalise(message: Message, update_id: int, me: BotIdentity) -> InboundMessage | None:
+    """The question or command in `message`, None where there is nothing for us to answer.
 
-
-def normalise(update: Update, me: BotIdentity) -> InboundMessage | None:
-    """The message of `update`, None where there is nothing for us to answer.
-
-    None: edits, channel posts, business messages and all other update types; service messages (members, pins, migration
-    to a supergroup); other bots; in groups whatever neither mentions, answers nor commands us.
+    None: channel posts, business messages; service messages (members, pins, migration to a supergroup); other bots; in
+    groups whatever neither mentions, answers nor commands us.
     """
-    message = update.message
-    if message is None or message.business_connection_id is not None:
-        return None
     author = _author(message)
-    if author is None:
+    if author is None or not talks_with_us(message.chat):
         return None
-    in_group = message.chat.type in (ChatType.GROUP, ChatType.SUPERGROUP)
-    if not in_group and message.chat.type != ChatType.PRIVATE:
-        return None
-    text, mentioned = _without_mention(message, me)
-    order = parse_order(text, "/")
+    in_group = is_group(message.chat)
+    written, mentioned = _without_mention(message, me)
+    order = parse_order(written, "/")
     if order is not None and order.addressee and not me.is_named(order.addressee):
         if in_group:
             return None  # another bot's command
         order = None  # nobody else is there to obey: it is text
     if in_group and not (mentioned or _answers_us(message, me) or _commands_us(order)):
         return None
-    if order is not None and order.addressee and order.command is None:
-        text = f"/{order.word} {order.argument}".rstrip()  # an assistant's own word: keep it, drop our name
+    text = _without_our_name(written, order)
     attachments = _attachments(message)
     if not (text or attachments or mentioned):
         return None  # a service message, or content that has no words: dice, games, gifts
     author_id, author_name = author
-    address = _address(message, me, in_group)
+    address = address_of(message, me)
     command = order.command if order is not None else None
     if not (text or attachments):
         command = Command.HELP  # called by name and nothing more: an empty question would fail at every backend
     return InboundMessage(
         conversation=address.key,
-        dedupe_keys=(f"{me.id}:{update.update_id}",),
+        dedupe_keys=(f"{me.id}:{update_id}",),
         text=text,
         author_id=author_id,
         author_name=author_name,
@@ -95,11 +74,66 @@ def normalise(update: Update, me: BotIdentity) -> InboundMessage | None:
         message_id=str(message.message_id),
         reply_to=address.reply_to,
         sent_ms=int(message.date.timestamp() * 1000),
+        order=message.message_id,
+        more_follows=message.media_group_id is not None or _length_utf16(message.text or "") >= _PERHAPS_CUT_UTF16,
     )
 
 
+def amend(message: Message, update_id: int, me: BotIdentity) -> Amendment | None:
+    """The new text of an edited `message`; None where there is none, or where its author is nobody we listen to.
+
+    In a group this is asked for less than of a message: an edit may take our name out, and only what waits is changed.
+    The revision is the update's number, which grows with each update of a bot (Bot API, Update): edit_date has whole
+    seconds, in which two edits fit.
+    """
+    if _author(message) is None or not talks_with_us(message.chat):
+        return None
+    if message.text is None and message.caption is None:
+        return None  # a live location moves, a picture was exchanged: no words that could replace others
+    text, _ = _without_mention(message, me)
+    order = parse_order(text, "/")
+    if order is not None and order.addressee and me.is_named(order.addressee):
+        text = _without_our_name(text, order)
+    if not (text or _attachments(message)):
+        return None  # nothing is left but our name: the question stays as it was, an empty one fails everywhere
+    return Amendment(address_of(message, me).key, str(message.message_id), text, revision=update_id)
+
+
+def talks_with_us(chat: Chat) -> bool:
+    """Whether it is a chat in which we answer at all."""
+    return chat.type == ChatType.PRIVATE or is_group(chat)
+
+
+def is_group(chat: Chat) -> bool:
+    """Whether several people may talk there."""
+    return chat.type in _GROUPS
+
+
+def address_of(message: Message, me: BotIdentity) -> Address:
+    """Where `message` stands, and where its answer goes."""
+    # A plain reply in a supergroup carries message_thread_id too: only is_topic_message makes it a topic.
+    topic = message.message_thread_id if message.is_topic_message else None
+    in_group = is_group(message.chat)
+    return Address(
+        bot_id=me.id,
+        chat_id=message.chat.id,
+        topic=topic,
+        answers=message.message_id if in_group else None,
+        general=in_group and bool(message.chat.is_forum) and topic is None,
+    )
+
+
+def _without_our_name(text: str, order: Order | None) -> str:
+    """`text`, but of an assistant's own word ("/ask@our_bot how?") our name is taken out."""
+    if order is None or not order.addressee or order.command is not None:
+        return text
+    return f"/{order.word} {order.argument}".rstrip()
+
+
 def _author(message: Message) -> tuple[str, str] | None:
-    """(id, name) of who wrote it: a user, or the chat an anonymous admin or a channel speaks as; None for bots."""
+    """(id, name) of who wrote it: a user, or the chat an anonymous admin or a channel speaks as; None for others."""
+    if message.business_connection_id is not None:
+        return None  # a customer of the account that connected us, not somebody who talks to us
     if message.is_automatic_forward or (message.from_user and message.from_user.id == _TELEGRAM_ITSELF):
         return None
     if message.sender_chat is not None:
@@ -108,18 +142,6 @@ def _author(message: Message) -> tuple[str, str] | None:
     if message.from_user is None or message.from_user.is_bot:
         return None
     return str(message.from_user.id), clean(message.from_user.full_name)
-
-
-def _address(message: Message, me: BotIdentity, in_group: bool) -> Address:
-    # A plain reply in a supergroup carries message_thread_id too: only is_topic_message makes it a topic.
-    topic = message.message_thread_id if message.is_topic_message else None
-    return Address(
-        bot_id=me.id,
-        chat_id=message.chat.id,
-        topic=topic,
-        answers=message.message_id if in_group else None,
-        general=in_group and bool(message.chat.is_forum) and topic is None,
-    )
 
 
 def _without_mention(message: Message, me: BotIdentity) -> tuple[str, bool]:
@@ -161,6 +183,10 @@ def _answers_us(message: Message, me: BotIdentity) -> bool:
 def _commands_us(order: Order | None) -> bool:
     """Whether it is a command for us. One without a name is ours only if we know it: groups have many bots."""
     return order is not None and (bool(order.addressee) or order.command is not None)
+
+
+def _length_utf16(text: str) -> int:
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _said_without_text(message: Message) -> str:

@@ -17,12 +17,12 @@ import structlog
 from telegram import Bot
 from telegram.error import Conflict, TelegramError
 
-from gateway.domain.adapter import Accept, Accepted
-from gateway.domain.errors import Retryable, StoreDown, TokenRefused
-from gateway.domain.messages import ConversationKey
+from gateway.domain.errors import Retryable, TokenRefused
 from gateway.domain.pacing import Clock, RetryPolicy
+from gateway.telegram.backlog import Backlog
 from gateway.telegram.failures import translate
-from gateway.telegram.normalise import ALLOWED_UPDATES, BotIdentity, Malformed, read_update
+from gateway.telegram.normalise import BotIdentity
+from gateway.telegram.updates import ALLOWED_UPDATES
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("threadway")
 
@@ -31,6 +31,8 @@ OFFSET_LIFE_S = 6 * 24 * 3600.0
 update will be chosen randomly" (Bot API, Update). An old offset above the new ids would confirm them unseen."""
 _ANSWER_S = 10.0
 """What a getUpdates call may take beyond the time it was asked to wait for news."""
+_LOOK_AGAIN_S = 1
+"""How long to wait for news while updates are kept for a full conversation: room for them appears without any news."""
 
 
 class Term(Protocol):
@@ -68,13 +70,13 @@ class Poller:
         bot: Bot,
         me: BotIdentity,
         offsets: Offsets,
-        accept: Accept,
+        backlog: Backlog,
         *,
         clock: Clock,
         wait_s: int,
         retry: RetryPolicy,
     ) -> None:
-        self._bot, self._me, self._offsets, self._accept = bot, me, offsets, accept
+        self._bot, self._me, self._offsets, self._backlog = bot, me, offsets, backlog
         self._clock, self._wait_s, self._retry = clock, wait_s, retry
         self._offset: int | None = None
         self._offset_at = 0.0
@@ -104,8 +106,10 @@ class Poller:
             try:
                 if not opened:
                     self._remember(await self._offsets.get(self._me.id))
+                    await self._backlog.open(term.valid)
                     await self._bot.delete_webhook(drop_pending_updates=False)  # while one is set getUpdates gets 409
                     opened = self.reachable = True  # a first poll without news would say so only after `wait_s`
+                await self._backlog.replay()
                 refused = await self._take(await self._fetch())
             except (TelegramError, Retryable) as error:
                 refused = error
@@ -138,58 +142,20 @@ class Poller:
         """
         if self._clock.monotonic() - self._offset_at > OFFSET_LIFE_S:
             self._offset = None
-        asked = {"timeout": self._wait_s, "allowed_updates": json.dumps(ALLOWED_UPDATES)}
+        wait_s = min(self._wait_s, _LOOK_AGAIN_S) if self._backlog.waiting else self._wait_s
+        asked = {"timeout": wait_s, "allowed_updates": json.dumps(ALLOWED_UPDATES)}
         if self._offset is not None:
             asked["offset"] = self._offset
-        batch = await self._bot.do_api_request("get_Updates", api_kwargs=asked, read_timeout=self._wait_s + _ANSWER_S)
+        batch = await self._bot.do_api_request("get_Updates", api_kwargs=asked, read_timeout=wait_s + _ANSWER_S)
         return batch if isinstance(batch, list) else []
 
     async def _take(self, batch: Sequence[Any]) -> Retryable | None:
-        """Store the batch in order and move the offset past what is stored; the reason if something was not.
-
-        A full conversation holds only itself back: the others' updates behind it are stored now, and known as
-        duplicates when the same batch comes again. Redis away ends the batch at once.
-        """
-        confirmed: int | None = None
-        full: set[ConversationKey] = set()
-        down: StoreDown | None = None
-        for raw in batch:
-            try:
-                stored = await self._store(raw, full)
-            except StoreDown as error:
-                down = error
-                break
-            if stored and not full:
-                confirmed = _next_offset(raw, confirmed)
+        """Make the batch durable and move the offset past what is; the reason if something is not."""
+        confirmed, trouble = await self._backlog.take(batch)
         if confirmed is not None:
             self._remember(confirmed)
             await self._offsets.set(self._me.id, confirmed)
-        if down is not None:
-            return down
-        if full:
-            return Retryable("the inbox of a conversation is full")
-        return Retryable("updates without ids") if batch and confirmed is None else None
-
-    async def _store(self, raw: Any, full: set[ConversationKey]) -> bool:
-        """Offer one update to the inbox; False (and its conversation in `full`) when it has to come again."""
-        try:
-            message = read_update(raw, self._me)
-        except Malformed as error:
-            log.error("telegram.update.skipped", bot=self._me.id, reason=str(error))
-            return True  # it will be no better next time
-        if message is None:
-            return True
-        # behind a refused message of the same conversation nothing is stored: order holds
-        if message.conversation in full or await self._accept(message) is Accepted.FULL:
-            full.add(message.conversation)
-            return False
-        return True
+        return trouble
 
     def _remember(self, offset: int | None) -> None:
         self._offset, self._offset_at = offset, self._clock.monotonic()
-
-
-def _next_offset(raw: Any, before: int | None) -> int | None:
-    """The offset that confirms `raw`; `before` where it has no id to confirm it by."""
-    number = raw.get("update_id") if isinstance(raw, dict) else None
-    return number + 1 if isinstance(number, int) else before

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hmac
 import json
 import re
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -16,7 +18,8 @@ from telegram import Bot
 
 from gateway.domain.adapter import Accept, Accepted, HttpRequest, HttpResponse
 from gateway.domain.errors import SettingsInvalid
-from gateway.telegram.normalise import ALLOWED_UPDATES, BotIdentity, Malformed, read_update
+from gateway.telegram.normalise import BotIdentity
+from gateway.telegram.updates import ALLOWED_UPDATES, Malformed, read_update
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("threadway")
 
@@ -49,11 +52,13 @@ async def register(bot: Bot, url: str, secret: str) -> None:
     await bot.set_webhook(url, secret_token=secret, allowed_updates=ALLOWED_UPDATES, max_connections=_CONNECTIONS)
 
 
-async def take(request: HttpRequest, me: BotIdentity | None, secret: str, accept: Accept) -> HttpResponse:
+async def take(
+    request: HttpRequest, me: BotIdentity | None, secret: str, accept: Accept, settled: Callable[[Any], None]
+) -> HttpResponse:
     """Answer one request: 401 without our secret, 400 for what is no update, 503 for what could not be stored.
 
-    StoreDown comes through. A poison update is logged and answered with 200: Telegram would repeat it for a day and
-    hold back everything else of its chat.
+    `settled` is told of the update once its mail is durable. StoreDown comes through. A poison update is logged and
+    answered with 200: Telegram would repeat it for a day and hold back everything else of its chat.
     """
     given = request.headers.get(SECRET_HEADER, "")
     if not hmac.compare_digest(given.encode("utf-8", "replace"), secret.encode()):
@@ -67,10 +72,13 @@ async def take(request: HttpRequest, me: BotIdentity | None, secret: str, accept
     if me is None:
         return _AGAIN  # we do not know our own name yet, so not whether a group means us
     try:
-        message = read_update(raw, me)
+        mail = read_update(raw, me)
     except Malformed as error:
         log.error("telegram.update.skipped", bot=me.id, reason=str(error))
         return HttpResponse(200)
-    if message is not None and await accept(message) is Accepted.FULL:
-        return _AGAIN
+    if mail is None:
+        return HttpResponse(200)
+    if await accept(mail) is Accepted.FULL:
+        return _AGAIN  # Telegram keeps one queue per chat: nobody else waits
+    settled(raw)
     return HttpResponse(200)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway.domain.adapter import Accept, Accepted, Adapter
+from gateway.domain.adapter import Accept, Accepted, Adapter, Mail
 from gateway.domain.errors import (
     Ambiguous,
     DeliveryRefused,
@@ -24,7 +24,7 @@ from gateway.domain.errors import (
     ThreadwayError,
     Unreachable,
 )
-from gateway.domain.messages import Destination, InboundMessage, OutboundPart
+from gateway.domain.messages import Amendment, Destination, InboundMessage, OutboundPart
 from gateway.domain.pacing import SystemClock
 
 NASTY = (
@@ -67,29 +67,34 @@ class Inbox:
 
     def __init__(self) -> None:
         self.messages: list[InboundMessage] = []
+        self.amendments: list[Amendment] = []
+        """Every amendment that was not refused, whatever waits: the adapter's part is to offer it."""
         self.refusals: list[Accepted | StoreDown] = []
         """Consumed first, one per call; then everything is stored."""
         self.offered = 0
         self._seen: set[str] = set()
         self._changed = asyncio.Condition()
 
-    async def accept(self, message: InboundMessage) -> Accepted:
+    async def accept(self, mail: Mail) -> Accepted:
         """The `Accept` of the contract."""
         self.offered += 1
-        outcome = self._decide(message)
+        outcome = self._decide(mail)
         async with self._changed:
             self._changed.notify_all()
         if isinstance(outcome, StoreDown):
             raise outcome
         return outcome
 
-    def _decide(self, message: InboundMessage) -> Accepted | StoreDown:
+    def _decide(self, mail: Mail) -> Accepted | StoreDown:
         if self.refusals:
             return self.refusals.pop(0)
-        if self._seen.intersection(message.dedupe_keys):
+        if isinstance(mail, Amendment):
+            self.amendments.append(mail)
+            return Accepted.STORED
+        if self._seen.intersection(mail.dedupe_keys):
             return Accepted.DUPLICATE
-        self._seen.update(message.dedupe_keys)
-        self.messages.append(message)
+        self._seen.update(mail.dedupe_keys)
+        self.messages.append(mail)
         return Accepted.STORED
 
     async def holds(self, count: int) -> list[InboundMessage]:

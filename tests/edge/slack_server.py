@@ -45,7 +45,11 @@ class SlackServer:
         self.posts: list[dict[str, Any]] = []
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.next: dict[str, list[web.Response | str]] = {}
-        """Method → answers to give first; "silent" takes the request and never answers, "cut" drops the line."""
+        """Method → answers to give first; "silent" takes the request and never answers, "cut" drops the line, "late"
+        drops it too and carries the request out at `land`, "unlisted" carries it out, drops it and lists the message
+        from `land` on, "pass" handles it as usual."""
+        self.under_way: list[dict[str, Any]] = []
+        self.unlisted: set[str] = set()
         self.frames: list[str] = []
         """What each new socket is sent after its hello."""
         self.acknowledged: list[dict[str, Any]] = []
@@ -66,13 +70,27 @@ class SlackServer:
             await self._changed.wait_for(lambda: len(self.acknowledged) >= count)
         return self.acknowledged
 
+    async def was_called(self, times: int) -> None:
+        """Wait until `times` calls have come in in all."""
+        async with asyncio.timeout(10), self._changed:
+            await self._changed.wait_for(lambda: len(self.calls) >= times)
+
+    def land(self) -> None:
+        """What was on its way arrives, and what was not listed yet is."""
+        for arguments in self.under_way:
+            self._chat_postMessage(arguments)
+        self.under_way.clear()
+        self.unlisted.clear()
+
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         method = request.match_info["method"]
         if request.content_type == "application/json":
             arguments = await request.json()
         else:
             arguments = dict(request.query) | dict(await request.post())
-        self.calls.append((method, arguments))
+        async with self._changed:
+            self.calls.append((method, arguments))
+            self._changed.notify_all()
         wanted = APP_TOKEN if method == "apps.connections.open" else BOT_TOKEN
         if request.headers.get("Authorization") != f"Bearer {wanted}":
             return refusal("invalid_auth")
@@ -80,11 +98,17 @@ class SlackServer:
             answer = scripted.pop(0)
             if answer == "silent":
                 await self._released.wait()
-            if isinstance(answer, str):
+            if answer == "late":
+                self.under_way.append(arguments)
+            if answer == "unlisted":
+                self._chat_postMessage(arguments)
+                self.unlisted.add(self.posts[-1]["ts"])
+            if answer in ("silent", "cut", "late", "unlisted"):
                 if request.transport is not None:  # None: the other side hung up while we were silent
                     request.transport.abort()
                 return web.Response()
-            return answer
+            if isinstance(answer, web.Response):
+                return answer
         handler = getattr(self, "_" + method.replace(".", "_"), None)
         if handler is None:
             return refusal("unknown_method")
@@ -97,7 +121,7 @@ class SlackServer:
     def _chat_postMessage(self, arguments: dict[str, Any]) -> Any:
         if arguments["channel"] == "C0NOWHERE":
             return refusal("channel_not_found")
-        if sum(len(block["text"]) for block in arguments.get("blocks", ())) > 12_000:
+        if sum(len(block["text"]) for block in arguments.get("blocks", ()) if block["type"] == "markdown") > 12_000:
             return refusal("msg_blocks_too_long")
         if not arguments.get("text"):
             return refusal("no_text")
@@ -107,6 +131,7 @@ class SlackServer:
 
     def _page(self, messages: list[dict[str, Any]], arguments: dict[str, Any]) -> Any:
         """One message a page, so that looking for a part has to turn pages."""
+        messages = [post for post in messages if post["ts"] not in self.unlisted]
         start = int(arguments.get("cursor") or 0)
         after = str(start + 1) if start + 1 < len(messages) else ""
         return {"messages": messages[start : start + 1], "response_metadata": {"next_cursor": after}}

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiohttp import web
 
 TOKEN = "7000000001:AAtest-token-of-nobody"
+BOT = {"id": 7000000001, "is_bot": True, "first_name": "Threadway", "username": "threadway_demo_bot"}
 ANN = {"id": 100200301, "is_bot": False, "first_name": "Ann", "last_name": "Lee", "language_code": "en"}
 
 
@@ -40,6 +41,8 @@ class TelegramServer:
         self._released = asyncio.Event()
         self._runner: web.AppRunner | None = None
         self._number = 900000000
+        self.reply_markup: dict[int, Any] = {}
+        """message_id → the keyboard it has now."""
 
     def private(self, text: str, **fields: Any) -> dict[str, Any]:
         """An update with a private message of Ann; not queued yet."""
@@ -47,6 +50,20 @@ class TelegramServer:
         message = {"message_id": self._number, "date": 1795226400, "from": ANN, "text": text}
         message |= {"chat": {"id": ANN["id"], "type": "private", "first_name": "Ann"}} | fields
         return {"update_id": self._number, "message": message}
+
+    def edited(self, update: dict[str, Any], text: str, **fields: Any) -> dict[str, Any]:
+        """An update with an edit of the message in `update`; not queued yet."""
+        self._number += 1
+        message = update["message"] | {"text": text, "edit_date": 1795226445} | fields
+        return {"update_id": self._number, "edited_message": message}
+
+    def pressed(self, data: str, message: dict[str, Any] | None = None) -> dict[str, Any]:
+        """An update with Ann's press of a button under `message` (default: one in her chat); not queued yet."""
+        self._number += 1
+        chat = {"id": ANN["id"], "type": "private", "first_name": "Ann"}
+        under = message or {"message_id": 5001, "date": 1795226401, "from": BOT, "chat": chat, "text": "…"}
+        query = {"id": str(self._number), "from": ANN, "message": under, "chat_instance": "1", "data": data}
+        return {"update_id": self._number, "callback_query": query}
 
     async def queue(self, *updates: Any) -> None:
         """Have the updates wait for the next getUpdates."""
@@ -88,7 +105,7 @@ class TelegramServer:
         return result if isinstance(result, web.Response) else web.json_response({"ok": True, "result": result})
 
     async def _getMe(self, form: dict[str, str]) -> Any:
-        return {"id": 7000000001, "is_bot": True, "first_name": "Threadway", "username": "threadway_demo_bot"}
+        return BOT
 
     async def _deleteWebhook(self, form: dict[str, str]) -> Any:
         return True
@@ -102,7 +119,8 @@ class TelegramServer:
             self.updates = [u for u in self.updates if not (isinstance(u, dict) and u.get("update_id", 0) < offset)]
             self._changed.notify_all()
             if not self.updates and not self._released.is_set():
-                await self._changed.wait()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), float(form.get("timeout", "0")))
             return self.updates[:100]
 
     async def _sendMessage(self, form: dict[str, str]) -> Any:
@@ -115,7 +133,27 @@ class TelegramServer:
         entities = json.loads(form.get("entities", "[]"))
         self.sent.append({"text": text, "topic": topic, "entities": entities, "form": form})
         chat = {"id": int(form["chat_id"]), "type": "private"}
-        return {"message_id": 5000 + len(self.sent), "date": 1795226401, "chat": chat, "text": text}
+        message_id = 5000 + len(self.sent)
+        self.reply_markup[message_id] = form.get("reply_markup")
+        return {"message_id": message_id, "date": 1795226401, "chat": chat, "text": text}
+
+    async def _editMessageText(self, form: dict[str, str]) -> Any:
+        number = int(form["message_id"]) - 5001
+        if not 0 <= number < len(self.sent):
+            return failure(400, "Bad Request: message to edit not found")
+        message = self.sent[number]
+        new = {"text": form["text"], "entities": json.loads(form.get("entities", "[]"))}
+        markup = form.get("reply_markup")
+        if new == {name: message[name] for name in new} and markup == self.reply_markup[number + 5001]:
+            same = "specified new message content and reply markup are exactly the same as a current content"
+            return failure(400, f"Bad Request: message is not modified: {same} and reply markup of the message")
+        message |= new
+        self.reply_markup[number + 5001] = markup
+        chat = {"id": int(form["chat_id"]), "type": "private"}
+        return {"message_id": number + 5001, "date": 1795226401, "chat": chat, "text": form["text"]}
+
+    async def _answerCallbackQuery(self, form: dict[str, str]) -> Any:
+        return True
 
     async def _sendChatAction(self, form: dict[str, str]) -> Any:
         return True

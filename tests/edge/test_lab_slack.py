@@ -34,6 +34,7 @@ class App:
     """An HTTP end for events: records every request and answers what it is told to (200 when nothing is left)."""
 
     answers: list[int] = field(default_factory=list)
+    replicas: list[str] = field(default_factory=list)
     requests: asyncio.Queue[tuple[dict[str, str], bytes]] = field(default_factory=asyncio.Queue)
     url: str = ""
     body: bytes = b""
@@ -41,6 +42,7 @@ class App:
 
     async def handle(self, request: web.Request) -> web.Response:
         self.requests.put_nowait(({k.lower(): v for k, v in request.headers.items()}, await request.read()))
+        self.replicas.append(request.query.get("replica", ""))
         status = self.answers.pop(0) if self.answers else 200
         return web.Response(status=status, body=self.body, headers=self.headers)
 
@@ -130,9 +132,9 @@ async def test_events_have_the_fields_of_the_fixtures(
     if wanted in {"im", "changed", "deleted"}:
         ts = (await lab.slack_send("hello"))["ts"]
         if wanted == "changed":
-            await lab.act("slack/edit", {"channel": ANN_DM, "ts": ts, "text": "other"})
+            await lab.slack_edit(ts, "other")
         elif wanted == "deleted":
-            await lab.act("slack/delete", {"channel": ANN_DM, "ts": ts})
+            await lab.slack_delete(ts, channel=ANN_DM)
     else:
         ts = (await lab.slack_send("@Threadway hello", channel=GENERAL))["ts"]
         if wanted == "thread":
@@ -180,6 +182,30 @@ async def test_an_event_is_repeated_at_once_after_a_minute_and_after_five() -> N
     assert [t[0].get("x-slack-retry-reason") for t in tries] == [None, "http_error", "http_error", "http_error"]
     assert len({t[1] for t in tries}) == 1
     assert app.requests.empty()
+
+
+async def test_a_longer_patience_and_several_replicas_can_be_had(app: App) -> None:
+    app.answers = [503] * 6
+    urls = [f"{app.url}?replica={number}" for number in (1, 2)]
+    async with serve_lab(slack_events_url=urls, slack_retry_after_s=[0.0] * 10) as served, LabClient(served.url) as lab:
+        await lab.slack_send("hello")
+        tries = [await app.requests.get() for _ in range(7)]
+    assert [t[0].get("x-slack-retry-num") for t in tries] == [None, "1", "2", "3", "4", "5", "6"]
+    assert app.replicas == ["1", "2", "1", "2", "1", "2", "1"]
+    assert app.requests.empty()  # the seventh was taken
+
+
+async def test_an_edit_is_timed_in_whole_seconds_and_its_event_to_the_microsecond(app: App, lab: LabClient) -> None:
+    sent = await lab.slack_send("one")
+    for text in ("two", "three"):
+        await lab.slack_edit(sent["ts"], text)
+    events = [(await app.event())["event"] for _ in range(3)]
+    edits = sorted((e for e in events if e.get("subtype") == "message_changed"), key=lambda e: e["event_ts"])
+    assert [(e["previous_message"]["text"], e["message"]["text"]) for e in edits] == [("one", "two"), ("two", "three")]
+    assert all(e["message"]["edited"]["ts"].endswith(".000000") for e in edits)
+    assert edits[0]["event_ts"] < edits[1]["event_ts"]
+    with pytest.raises(LabRefused):
+        await lab.slack_edit("1.000001", "nothing there")
 
 
 async def test_an_app_that_is_silent_for_three_seconds_is_asked_again() -> None:
@@ -284,7 +310,8 @@ async def test_a_button_press_has_the_fields_of_its_fixture(
     posted = await web_client.chat_postMessage(channel=GENERAL, text="?", blocks=blocks, thread_ts=root["ts"])
     for _ in range(2):
         await app.requests.get()
-    await lab.act("slack/press", {"channel": GENERAL, "ts": posted["ts"], "action": "approve"})
+    app.answers = [503]
+    assert (await lab.slack_press(posted["ts"], "approve", channel=GENERAL))["status"] == 503
     payload = json.loads(parse_qs((await app.requests.get())[1].decode())["payload"][0])
     expected = json.loads((FIXTURES / "19_block_actions_approve.json").read_text())["payload"]
     assert set(payload) == set(expected)
@@ -353,6 +380,13 @@ async def test_a_thread_keeps_its_metadata_and_its_order(web_client: AsyncWebCli
     assert await refused(nested) == "cannot_reply_to_message"
 
 
+async def test_two_buttons_of_a_block_may_not_have_one_name(web_client: AsyncWebClient) -> None:
+    button = {"type": "button", "action_id": "a", "text": {"type": "plain_text", "text": "Yes"}}
+    for buttons in ([button, button], [button | {"value": ""}]):
+        post = web_client.chat_postMessage(channel=GENERAL, text="x", blocks=[{"type": "actions", "elements": buttons}])
+        assert await refused(post) == "invalid_blocks"
+
+
 async def test_own_messages_are_updated_deleted_and_reacted_to(
     web_client: AsyncWebClient, lab: LabClient, app: App
 ) -> None:
@@ -409,7 +443,12 @@ async def test_faults_answer_as_slack_does(web_client: AsyncWebClient, lab: LabC
     await lab.fail_next("slack", "chat.postMessage", "errors_5xx")
     with pytest.raises(SlackApiError):
         await web_client.chat_postMessage(channel=GENERAL, text="never arrived")
-    assert [m["text"] for m in await lab.messages("#general", "slack")] == ["arrived all the same"]
+    for fault in ("cut_before", "cut_after"):
+        await lab.fail_next("slack", "chat.postMessage", fault)
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await web_client.chat_postMessage(channel=GENERAL, text=fault)
+    shown = [m["text"] for m in await lab.messages("#general", "slack")]
+    assert shown == ["arrived all the same", "cut_after"]
 
 
 async def test_the_challenge_is_sent_and_checked(lab: LabClient, app: App) -> None:

@@ -9,13 +9,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
+import httpx
 import pytest
 from aiohttp import web
-from telegram import Bot, InlineKeyboardButton, InlineKeyboardMarkup, MessageEntity, ReplyParameters, Update
+from telegram import Bot, InlineKeyboardButton, InlineKeyboardMarkup, Message, MessageEntity, ReplyParameters, Update
 from telegram.error import BadRequest, Conflict, Forbidden, InvalidToken, NetworkError, RetryAfter
 
+from gateway.domain.messages import Amendment, Command, Destination, InboundMessage, Offer, OutboundPart
 from gateway.lab.client import LabClient, LabRefused
+from gateway.lab.faults import FaultKind
 from gateway.lab.standalone import Served, serve_lab
+from gateway.telegram import TelegramAdapter
+from tests.edge.test_telegram_adapter import Mailboxes, MemoryOffsets, MemorySpill, OneReplica, receiving
 
 ANN, GROUP, FORUM = 100200301, -4000000101, -1002000000101
 EVERYTHING = ["message", "edited_message", "callback_query", "my_chat_member"]
@@ -241,6 +246,64 @@ async def test_edits_and_deletions(bot: Bot, lab: LabClient) -> None:
         await bot.delete_message(ANN, posted.message_id)
 
 
+async def test_a_person_edits_and_presses_and_sees_the_button_stop(bot: Bot, lab: LabClient) -> None:
+    said = await lab.telegram_send("helo")
+    edited = await lab.telegram_edit(said["id"], "hello")
+    keyboard = InlineKeyboardMarkup([[InlineKeyboardButton("Again", callback_data="tw:last:1")]])
+    posted = await bot.send_message(FORUM, "lost?", message_thread_id=3001, reply_markup=keyboard)
+    pressed = await lab.telegram_press(posted.message_id, "tw:last:1", user="bob", chat="forum")
+    *_, edit, press = await bot.get_updates(timeout=5, allowed_updates=EVERYTHING)
+    assert edit.update_id == edited["update_id"]
+    assert edit.edited_message is not None
+    assert (edit.edited_message.text, edit.edited_message.message_id) == ("hello", int(said["id"]))
+    query = press.callback_query
+    assert query is not None
+    assert isinstance(query.message, Message)
+    assert (query.id, query.from_user.first_name, query.data) == (pressed["query"], "Bob", "tw:last:1")
+    assert (query.message.message_thread_id, query.message.is_topic_message) == (3001, True)
+    assert query.message.reply_markup == keyboard
+    await bot.answer_callback_query(query.id)
+    answered = await lab.wait_for(lambda change: change.get("type") == "answered", after=pressed["cursor"])
+    assert (answered["query"], answered["chat"]) == (query.id, str(FORUM))
+    with pytest.raises(LabRefused, match="no such button"):
+        await lab.telegram_press(posted.message_id, "tw:last:2", chat="forum")
+    with pytest.raises(LabRefused, match="no such message of a person"):
+        await lab.telegram_edit(posted.message_id, "not mine", chat="forum")
+
+
+async def test_our_adapter_hears_edits_and_buttons_and_edits_what_it_posted(served: Served, lab: LabClient) -> None:
+    boxes = Mailboxes()
+    adapter = TelegramAdapter(
+        served.telegram_token,
+        api_base_url=served.telegram_url,
+        leader=OneReplica(),
+        offsets=MemoryOffsets(),
+        spill=MemorySpill(),
+    )
+    await lab.fail_next("telegram", "*", "duplicates", count=3)  # each update comes twice
+    async with receiving(adapter, boxes):
+        said = await lab.telegram_send("/new@threadway_lab_bot helo", chat="forum", thread=3001)
+        await boxes.holds(1)
+        await lab.telegram_edit(said["id"], "@threadway_lab_bot hello", chat="forum")
+        await boxes.holds(2)
+        place = Destination(boxes.mail[0].conversation)
+        number = await adapter.post(place, OutboundPart("…"), "k#0")
+        part = OutboundPart("lost?", offers=(Offer("Show again", Command.LAST, "7"),))
+        await adapter.edit(place, number, part)
+        await adapter.edit(place, number, part)  # "message is not modified"
+        shown = (await lab.messages("forum"))[-1]
+        assert (shown["text"], shown["buttons"]) == ("lost?", [[{"text": "Show again", "data": "tw:last:7"}]])
+        pressed = await lab.telegram_press(number, "tw:last:7", user="bob", chat="forum")
+        await lab.wait_for(lambda change: change.get("query") == pressed["query"], after=pressed["cursor"])
+    await adapter.close()
+    first, amendment, command = [mail for n, mail in enumerate(boxes.mail) if mail not in boxes.mail[:n]]
+    assert isinstance(first, InboundMessage)
+    assert isinstance(amendment, Amendment)
+    assert isinstance(command, InboundMessage)
+    assert (amendment.conversation, amendment.message_id, amendment.text) == (first.conversation, said["id"], "hello")
+    assert (command.conversation, command.command, command.argument) == (first.conversation, Command.LAST, "7")
+
+
 async def test_privacy_mode_hides_what_is_not_for_the_bot(bot: Bot, lab: LabClient) -> None:
     async def seen(text: str, **rest: Any) -> bool:
         return (await lab.telegram_send(text, chat="group", **rest))["update_id"] is not None
@@ -284,6 +347,34 @@ async def test_faults_by_number_are_exact(bot: Bot, lab: LabClient) -> None:
     with pytest.raises(NetworkError):
         await bot.send_message(ANN, "never arrived")
     assert [m["text"] for m in await lab.messages("ann")] == ["through", "arrived all the same"]
+
+
+@pytest.mark.parametrize(("fault", "arrives"), [("cut_before", False), ("cut_after", True)])
+async def test_a_cut_line_leaves_the_bot_in_doubt(bot: Bot, lab: LabClient, fault: FaultKind, arrives: bool) -> None:
+    await lab.fail_next("telegram", "sendMessage", fault)
+    with pytest.raises(NetworkError) as caught:
+        await bot.send_message(ANN, "perhaps")
+    assert isinstance(caught.value.__cause__, httpx.RemoteProtocolError)
+    assert [m["text"] for m in await lab.messages("ann")] == ["perhaps"] * arrives
+    assert await bot.send_message(ANN, "and on")  # over a new connection
+
+
+@pytest.mark.parametrize("fault", ["rate_429", "errors_5xx", "drop_response", "cut_before", "cut_after"])
+async def test_every_fault_can_come_by_chance_in_every_method(bot: Bot, lab: LabClient, fault: str) -> None:
+    posted = await bot.send_message(ANN, "…")
+    await lab.set_fault("telegram", **{fault: 1.0})
+    calls: list[Callable[[], Awaitable[Any]]] = [
+        lambda: bot.send_message(ANN, "x"),
+        lambda: bot.edit_message_text("x", ANN, posted.message_id),
+        lambda: bot.get_updates(),
+        lambda: bot.get_me(),
+        lambda: bot.send_chat_action(ANN, "typing"),
+    ]
+    for call in calls:
+        with pytest.raises((RetryAfter, NetworkError)):
+            await call()
+    shown = [m["text"] for m in await lab.messages("ann")]
+    assert shown == (["x", "x"] if fault in ("drop_response", "cut_after") else ["…"])
 
 
 async def test_faults_by_chance_can_be_repeated(bot: Bot, lab: LabClient) -> None:

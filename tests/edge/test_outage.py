@@ -13,6 +13,8 @@ from gateway.console import ConsoleAdapter
 from gateway.domain.adapter import Capabilities
 from gateway.domain.errors import LeaseLost, StoreDown
 from gateway.domain.messages import ConversationKey, Destination, OutboundPart
+from gateway.domain.turns import Turn
+from gateway.store.leases import NotYet
 from tests.edge.redis_gate import Gate, gate
 from tests.edge.work import bench
 from workers.turn import work
@@ -163,7 +165,8 @@ async def test_a_post_that_takes_too_long_at_the_hand_over_is_given_the_time_to_
         working.cancel()  # as the pool does next
         await asyncio.gather(working, return_exceptions=True)
         assert (len(given), failed) == (1, 0)
-        assert await at.store.leases.acquire(KEY, lease_s=10) is None, "nobody asks before it has landed or timed out"
+        waiting = await at.store.leases.acquire(KEY, lease_s=10)
+        assert isinstance(waiting, NotYet), "nobody asks before it has landed or timed out"
 
 
 async def test_a_process_that_hands_over_begins_nothing_any_more(redis_url: str) -> None:
@@ -178,7 +181,7 @@ async def test_a_process_that_hands_over_begins_nothing_any_more(redis_url: str)
         await work(KEY, at.deps)
         assert platform.posted == []
         turn = await at.store.leases.acquire(KEY, lease_s=10)
-        assert turn is not None
+        assert isinstance(turn, Turn)
         assert turn.tries == 1, "put down on purpose"
         with pytest.raises(LeaseLost):
             async with at.deps.keeper.holding(turn.lease):
@@ -204,7 +207,7 @@ async def test_a_cancel_while_the_typing_sign_ends_is_not_swallowed(redis_url: s
     async with bench(redis_url, Slow()) as at:
         await at.say("hello")
         turn = await at.store.leases.acquire(KEY, lease_s=10)
-        assert turn is not None
+        assert isinstance(turn, Turn)
         passed = False
 
         async def body() -> None:

@@ -8,23 +8,23 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from aiohttp import web
 
-from gateway.domain.adapter import Accept, Accepted, FindingPosted, HttpReceiving, HttpRequest, Probing
+from gateway.domain.adapter import Accept, Accepted, FindingPosted, HttpReceiving, HttpRequest, Mail, Probing
 from gateway.domain.errors import (
     Ambiguous,
     DeliveryRefused,
     FormatRefused,
     RateLimited,
-    Retryable,
     SettingsInvalid,
     StoreDown,
     ThreadwayError,
     TokenRefused,
 )
-from gateway.domain.messages import Command, ConversationKey, Destination, OutboundPart
+from gateway.domain.messages import Amendment, Command, ConversationKey, Destination, Offer, OutboundPart
 from gateway.slack import SlackAdapter
 from tests.conformance.adapter import AdapterConformance, HastyClock, Inbox, Subject
 from tests.edge.slack_server import APP_TOKEN, BOT_TOKEN, SIGNING_SECRET, SlackServer, refusal, signed, slack_server
@@ -137,13 +137,54 @@ async def test_the_events_of_one_mention_and_its_redelivery_are_one_message(adap
     assert inbox.offered == 3
 
 
-@pytest.mark.parametrize(
-    "name", ["07_message_from_own_bot", "08_message_other_bot", "10_message_changed", "11_message_deleted"]
-)
+@pytest.mark.parametrize("name", ["07_message_from_own_bot", "08_message_other_bot"])
 async def test_what_is_not_for_us_is_acknowledged_and_dropped(name: str, adapter: SlackAdapter) -> None:
     inbox = Inbox()
     assert (await adapter.handle(event(name), inbox.accept)).status == 200
     assert inbox.offered == 0
+
+
+class Mailroom(Inbox):
+    """An inbox that takes amendments too, and finds nothing that waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.amendments: list[Amendment] = []
+
+    async def accept(self, mail: Mail) -> Accepted:
+        if not isinstance(mail, Amendment):
+            return await super().accept(mail)
+        if self.refusals and isinstance(refusal := self.refusals.pop(0), StoreDown):
+            raise refusal
+        self.amendments.append(mail)
+        return Accepted.NOTHING
+
+
+async def test_edits_and_deletions_amend_and_are_acknowledged_whatever_they_find(adapter: SlackAdapter) -> None:
+    inbox = Mailroom()
+    inbox.refusals = [StoreDown("away")]
+    assert (await adapter.handle(event("10_message_changed"), inbox.accept)).status == 503
+    for name in ("10_message_changed", "11_message_deleted"):
+        assert (await adapter.handle(event(name), inbox.accept)).status == 200
+    assert [(a.conversation, a.message_id, a.text) for a in inbox.amendments] == [
+        ("slack:T012AB3CD:D012AB3CD:-", "1795226402.000100", "Hi, what can you do today?"),
+        ("slack:T012AB3CD:D012AB3CD:-", "1795226402.000100", None),
+    ]
+
+
+async def test_an_edit_of_our_own_message_amends_nothing(adapter: SlackAdapter) -> None:
+    inbox, body = Mailroom(), load("10_message_changed")
+    for inner in ("message", "previous_message"):
+        body["event"][inner] |= {"user": "U0BOT12AB", "bot_id": "B012AB3CD"}
+    assert (await adapter.handle(signed(json.dumps(body)), inbox.accept)).status == 200
+    assert not inbox.amendments
+
+
+async def test_in_agent_view_an_edit_amends_the_thread(make: Callable[..., SlackAdapter]) -> None:
+    adapter, inbox = make(dm="thread"), Mailroom()
+    await adapter.receive(inbox.accept)
+    await adapter.handle(event("10_message_changed"), inbox.accept)
+    assert inbox.amendments[0].conversation == "slack:T012AB3CD:D012AB3CD:1795226402.000100"
 
 
 async def test_a_follow_up_is_ours_only_in_a_known_thread(make: Callable[..., SlackAdapter]) -> None:
@@ -171,10 +212,39 @@ async def test_app_rate_limited_is_acknowledged(adapter: SlackAdapter) -> None:
     assert (await adapter.handle(event("25_app_rate_limited"), Inbox().accept)).status == 200
 
 
-async def test_buttons_are_acknowledged(adapter: SlackAdapter) -> None:
-    body = load("19_block_actions_approve")
+@pytest.mark.parametrize("name", ["19_block_actions_approve", "20_block_actions_feedback"])
+async def test_strange_buttons_are_acknowledged_and_ignored(name: str, adapter: SlackAdapter) -> None:
+    body, inbox = load(name), Inbox()
     request = signed(body["raw_body"], content_type=body["content_type"])
-    assert (await adapter.handle(request, Inbox().accept)).status == 200
+    assert (await adapter.handle(request, inbox.accept)).status == 200
+    assert inbox.offered == 0
+
+
+def pressed_last() -> dict[str, Any]:
+    payload: dict[str, Any] = load("19_block_actions_approve")["payload"]
+    payload["actions"][0] |= {"action_id": "tw:last", "value": "turn#0"}
+    return payload
+
+
+def form(payload: dict[str, Any]) -> HttpRequest:
+    return signed(urlencode({"payload": json.dumps(payload)}), content_type="application/x-www-form-urlencoded")
+
+
+async def test_a_pressed_button_of_ours_is_a_command_once(adapter: SlackAdapter) -> None:
+    inbox = Inbox()
+    inbox.refusals = [StoreDown("away"), Accepted.FULL]
+    answers = [await adapter.handle(form(pressed_last()), inbox.accept) for _ in range(4)]
+    assert [answer.status for answer in answers] == [503, 503, 200, 200]
+    (message,) = inbox.messages
+    assert (message.command, message.argument) == (Command.LAST, "turn#0")
+    assert message.conversation == "slack:T012AB3CD:C012AB3CD:1795226404.000300"
+
+
+async def test_a_malformed_press_is_acknowledged_and_skipped(adapter: SlackAdapter) -> None:
+    payload, inbox = pressed_last(), Inbox()
+    del payload["trigger_id"]
+    assert (await adapter.handle(form(payload), inbox.accept)).status == 200
+    assert inbox.offered == 0
 
 
 def unsigned() -> HttpRequest:
@@ -385,6 +455,21 @@ async def test_an_envelope_that_could_not_be_stored_is_not_acknowledged(
     assert inbox.offered == 3
 
 
+async def test_edits_and_presses_come_through_the_socket_as_well(
+    server: SlackServer, make: Callable[..., SlackAdapter]
+) -> None:
+    inbox = Mailroom()
+    payloads = {"events_api": load("10_message_changed"), "interactive": pressed_last()}
+    server.frames = [
+        json.dumps({"envelope_id": kind, "type": kind, "accepts_response_payload": False, "payload": payload})
+        for kind, payload in payloads.items()
+    ]
+    async with receiving(make(app_token=APP_TOKEN), inbox):
+        assert await server.got_acknowledgements(2) == [{"envelope_id": kind} for kind in payloads]
+    assert [amendment.text for amendment in inbox.amendments] == ["Hi, what can you do today?"]
+    assert [message.command for message in inbox.messages] == [Command.LAST]
+
+
 async def test_envelopes_are_taken_in_the_order_in_which_they_came(
     server: SlackServer, make: Callable[..., SlackAdapter]
 ) -> None:
@@ -470,26 +555,13 @@ async def test_a_part_arrives_as_a_block_with_its_key(server: SlackServer, make:
     assert plain["text"] == part.text
 
 
-@pytest.mark.parametrize("to", [THREAD, DM], ids=["thread", "dm"])
-async def test_a_part_is_found_again_by_its_key(
-    to: Destination, server: SlackServer, make: Callable[..., SlackAdapter]
-) -> None:
+async def test_offers_are_buttons_under_the_part(server: SlackServer, make: Callable[..., SlackAdapter]) -> None:
     adapter = make()
-    ids = [await adapter.post(to, OutboundPart("same text"), f"turn#{number}") for number in range(3)]
-    assert await adapter.find_posted(to, "turn#2", since_ms=1795230000_000) == ids[2]
-    assert await adapter.find_posted(to, "turn#3", since_ms=1795230000_000) is None
-    method, asked = server.calls[-1]
-    assert method == ("conversations.replies" if to is THREAD else "conversations.history")
-    assert float(asked["oldest"]) == 1795229940
-    assert asked["include_all_metadata"] in ("1", "true", True)
-
-
-async def test_whether_a_part_is_there_is_not_guessed(server: SlackServer, make: Callable[..., SlackAdapter]) -> None:
-    adapter = make()
-    for answer in (web.Response(status=500), refusal("internal_error"), refusal("ratelimited")):
-        server.next = {"conversations.replies": [answer]}
-        with pytest.raises(Retryable):
-            await adapter.find_posted(THREAD, "turn#0", 0)
+    (part,) = adapter.render("**hi**")
+    await adapter.post(THREAD, OutboundPart(part.text, part.markup, (Offer("Again", Command.LAST, "turn#0"),)), "k#0")
+    markdown, actions = server.posts[0]["blocks"]
+    assert markdown == {"type": "markdown", "text": "**hi**"}
+    assert [(button["action_id"], button["value"]) for button in actions["elements"]] == [("tw:last", "turn#0")]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from gateway.domain.errors import (
     Unreachable,
 )
 from gateway.domain.messages import ConversationKey, Destination, InboundMessage, OutboundPart
-from gateway.domain.turns import Phase
+from gateway.domain.turns import Phase, Turn
 from tests.edge.work import Bench, bench
 from workers.turn import LONGEST_WAIT_S, MAX_TRIES, TELL_AFTER_S, work
 
@@ -36,13 +36,6 @@ KEY = ConversationKey("console:ann")
 async def at(redis_url: str) -> AsyncIterator[Bench]:
     async with bench(redis_url) as opened:
         yield opened
-
-
-@pytest.fixture
-async def raw(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
-    client = redis.asyncio.Redis.from_url(redis_url, decode_responses=True)
-    yield client
-    await client.aclose()
 
 
 async def state_name(raw: redis.asyncio.Redis) -> str:
@@ -152,7 +145,7 @@ async def test_a_turn_whose_worker_died_after_creating_the_run_adopts_it(at: Ben
     """The run exists at the backend, its id never reached Redis: the metadata key finds it."""
     await at.say("hello")
     turn = await at.store.leases.acquire(KEY, lease_s=30)
-    assert turn is not None
+    assert isinstance(turn, Turn)
     thread = await at.deps.backend.open_thread(KEY, turn.key)
     await at.store.turns.step(turn.lease, {"thread": thread, "ri": 1}, lease_s=30)
     assistant = await at.deps.definitions.id_of("a")
@@ -282,7 +275,7 @@ async def test_a_turn_that_fails_its_worker_five_times_is_put_aside_and_told_onc
         await at.say("hello")
         for _ in range(MAX_TRIES):
             turn = await at.store.leases.acquire(KEY, lease_s=30)
-            assert turn is not None
+            assert isinstance(turn, Turn)
             assert turn.phase is Phase.COLLECTED
             await raw.hset(await state_name(raw), "lease", "1")  # the worker died
         await work(KEY, at.deps)
@@ -294,7 +287,7 @@ async def test_a_turn_that_fails_its_worker_five_times_is_put_aside_and_told_onc
 async def test_a_lost_lease_comes_out_of_the_block(at: Bench) -> None:
     await at.say("hello")
     turn = await at.store.leases.acquire(KEY, lease_s=30)
-    assert turn is not None
+    assert isinstance(turn, Turn)
 
     async def held() -> None:
         async with at.deps.keeper.holding(turn.lease) as hold:
@@ -359,7 +352,7 @@ async def test_even_the_words_of_giving_up_are_given_up(at: Bench, raw: redis.as
     """A post that kills its worker would kill one every lease, for ever."""
     await at.say("hello")
     turn = await at.store.leases.acquire(KEY, lease_s=30)
-    assert turn is not None
+    assert isinstance(turn, Turn)
     parts = json.dumps([OutboundPart("put aside").to_json()])
     poisoned: dict[str, str | int] = {
         "phase": Phase.REPLYING,

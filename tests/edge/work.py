@@ -18,10 +18,10 @@ from gateway.domain.pacing import SystemClock
 from gateway.domain.turns import Turn
 from gateway.store import Store
 from tests.flow.assistants_server import Server, make
-from workers.asking import AssistantPlan, Deps
 from workers.backends import AssistantSpec, ToolCall, ToolSpec
 from workers.backends.assistants import AssistantsBackend
 from workers.definitions import Definitions
+from workers.deps import AssistantPlan, Deps
 from workers.holding import Keeper
 from workers.tools import Memory, ToolContext, load_tools
 from workers.turn import work
@@ -50,11 +50,18 @@ class Bench:
     async def say(self, text: str, user: str = "ann") -> ConversationKey:
         """Hand in a message; nobody works on it yet."""
         key = ConversationKey(f"console:{user}")
-        event = f"console:{user}:{next(self.numbers)}"
+        number = next(self.numbers)
         order = parse_order(text, "/")
-        command = order.command if order else None
         await self.store.inbox.ingest(
-            InboundMessage(conversation=key, dedupe_keys=(event,), text=text, author_id=user, command=command)
+            InboundMessage(
+                conversation=key,
+                dedupe_keys=(f"console:{user}:{number}",),
+                text=text,
+                author_id=user,
+                command=order.command if order else None,
+                argument=order.argument if order else "",
+                message_id=str(number),
+            )
         )
         return key
 

@@ -54,6 +54,7 @@ class Server:
         self.down = False
         self.retry_after_s = 0
         self.unknown_assistants = False
+        self.uncancellable = False
         self.refused_calls = 0
         self.delay_s = 0.0
         self.looks = 0
@@ -176,7 +177,7 @@ class Server:
 
     async def run_cancel(self, request: web.Request) -> web.Response:
         run = self.runs[request.match_info["run"]]
-        if run.status not in ACTIVE or run.status == "cancelling":
+        if run.status not in ACTIVE or run.status == "cancelling" or self.uncancellable:
             return refused(400, f"Cannot cancel run with status '{run.status}'.")
         run.status = "cancelling"
         return web.json_response(self.view(run))

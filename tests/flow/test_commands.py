@@ -20,7 +20,7 @@ from tests.flow.processes import Fleet, environment, until
 
 pytestmark = [pytest.mark.timeout(150), pytest.mark.slow]
 
-COMMANDS = ("up", "gateway", "worker", "chat", "doctor", "version")
+COMMANDS = ("up", "gateway", "worker", "chat", "doctor", "dead", "version")
 TOKEN = "7000000009:AA-this-token-is-refused-by-everybody"
 
 

@@ -13,34 +13,17 @@ import redis.asyncio
 import gateway.store
 from gateway.domain.adapter import Accepted
 from gateway.domain.errors import LeaseLost, SettingsInvalid, StoreDown
-from gateway.domain.messages import Command, ConversationKey, InboundMessage
-from gateway.domain.turns import Phase, Turn
+from gateway.domain.messages import Command, ConversationKey
+from gateway.domain.turns import Phase
 from gateway.store import MailUnreadable, Store
 from gateway.store.inbox import GRACE_MS
-from gateway.store.keys import PARTITIONS
-from gateway.store.leases import Beat
+from gateway.store.keys import MAILBOX_S, PARTITIONS, mailbox
+from gateway.store.leases import Beat, NotYet
 from gateway.store.shared import Definition
+from gateway.store.streams import Nudge
+from tests.redis.mail import KEY, LEASE_S, message, take, wait_for_turn, wait_is_on
 
-KEY = ConversationKey("telegram:1:2:-")
-LEASE_S = 30.0
 ALL = range(PARTITIONS)
-
-
-def message(
-    name: str, text: str = "hi", *more: str, command: Command | None = None, key: ConversationKey = KEY
-) -> InboundMessage:
-    return InboundMessage(conversation=key, dedupe_keys=(name, *more), text=text, author_id="7", command=command)
-
-
-async def take(store: Store, key: ConversationKey = KEY, lease_s: float = LEASE_S) -> Turn:
-    turn = await store.leases.acquire(key, lease_s=lease_s)
-    assert turn is not None
-    return turn
-
-
-@pytest.fixture
-def raw(redis_url: str) -> redis.asyncio.Redis:
-    return redis.asyncio.Redis.from_url(redis_url, decode_responses=True)
 
 
 async def test_a_message_is_stored_once_under_all_its_names(store: Store) -> None:
@@ -61,11 +44,13 @@ async def test_only_the_first_message_asks_for_a_wake_up(store: Store) -> None:
 
 
 async def test_a_full_inbox_refuses_and_takes_the_message_when_it_is_sent_again(store: Store) -> None:
-    for n in range(3):
-        await store.inbox.ingest(message(str(n)), cap=3)
-    assert (await store.inbox.ingest(message("late"), cap=3)).outcome is Accepted.FULL
+    for n in range(25):
+        await store.inbox.ingest(message(str(n)), cap=25)
+    assert (await store.inbox.ingest(message("late"), cap=25)).outcome is Accepted.FULL
+    stop = message("stop", command=Command.STOP)
+    assert (await store.inbox.ingest(stop, cap=25)).outcome is Accepted.STORED, "who is flooded can say stop"
     await store.turns.finish((await take(store)).lease)
-    assert (await store.inbox.ingest(message("late"), cap=3)).outcome is Accepted.STORED
+    assert (await store.inbox.ingest(message("late"), cap=25)).outcome is Accepted.STORED
 
 
 async def test_a_conversation_has_one_holder(store: Store) -> None:
@@ -102,12 +87,6 @@ async def test_an_unfinished_turn_is_taken_up_where_it_stopped(store: Store) -> 
     assert (turn.id, turn.key) == (dead.id, dead.key)
 
 
-async def wait_for_turn(store: Store) -> Turn:
-    while (turn := await store.leases.acquire(KEY, lease_s=LEASE_S)) is None:  # noqa: ASYNC110  Redis's own clock
-        await asyncio.sleep(0)
-    return turn
-
-
 async def test_a_stale_holder_writes_nothing(store: Store) -> None:
     await store.inbox.ingest(message("1"))
     stale = await take(store, lease_s=0.001)
@@ -136,8 +115,10 @@ async def test_a_parked_turn_waits_its_time_and_does_not_count_as_a_failure(stor
     await store.inbox.ingest(message("1"))
     turn = await take(store)
     await store.turns.park(turn.lease, 60, {"failures": 3})
-    assert await store.leases.acquire(KEY, lease_s=LEASE_S) is None
-    assert (await store.leases.sweep(ALL, limit=10, again_s=1)).conversations == []
+    later = await store.leases.acquire(KEY, lease_s=LEASE_S)
+    assert isinstance(later, NotYet)
+    assert 50 < later.in_s <= 60
+    assert (await store.rounds.sweep(ALL, limit=10, again_s=1)).conversations == []
     await store.inbox.ingest(message("2", command=Command.STOP))
     again = await take(store)
     assert (again.tries, again.failures, again.stop_requested) == (1, 3, True)
@@ -151,7 +132,7 @@ async def test_stop_reaches_the_holder_and_covers_what_was_sent_before_it(store:
     assert stop.stop
     assert not stop.wake
     await store.inbox.ingest(message("4"))
-    assert (await store.leases.renew([turn.lease], lease_s=LEASE_S))[turn.lease] is Beat.STOP
+    assert (await store.leases.renew([turn.lease], lease_s=LEASE_S))[turn.lease] == Beat.OURS | Beat.STOP | Beat.MAIL
     assert await store.turns.step(turn.lease, {}, lease_s=LEASE_S)
     assert await store.turns.finish(turn.lease, through_stop=True) == 1
     assert [m.event_id for m in (await take(store)).batch] == ["4"]
@@ -204,7 +185,7 @@ async def test_a_stop_that_was_heard_does_not_shorten_the_wait(store: Store) -> 
     turn = await take(store)
     await store.inbox.ingest(message("2", command=Command.STOP))
     await store.turns.park(turn.lease, 60, heard=True)
-    assert await store.leases.acquire(KEY, lease_s=LEASE_S) is None
+    assert await wait_is_on(store)
     await store.inbox.ingest(message("3", command=Command.STOP))
     turn = await take(store)
     await store.turns.park(turn.lease, 60, heard=False)
@@ -217,7 +198,7 @@ async def test_a_reply_that_waits_for_the_platform_is_not_hastened_by_a_stop(sto
     await store.turns.park(turn.lease, 60, {"phase": Phase.REPLYING})
     stop = await store.inbox.ingest(message("2", command=Command.STOP))
     assert (stop.outcome, stop.wake) == (Accepted.STORED, False)
-    assert await store.leases.acquire(KEY, lease_s=LEASE_S) is None
+    assert await wait_is_on(store)
 
 
 async def test_a_stop_with_nothing_to_stop_is_an_ordinary_command(store: Store) -> None:
@@ -245,16 +226,16 @@ async def test_the_sweep_names_what_is_due_once_per_interval(store: Store, raw: 
     keys = [ConversationKey(f"telegram:1:{n}:-") for n in range(20)]
     for key in keys:
         await store.inbox.ingest(message(str(key), key=key))
-    assert (await store.leases.sweep(ALL, limit=50, again_s=5)).conversations == [], (
+    assert (await store.rounds.sweep(ALL, limit=50, again_s=5)).conversations == [], (
         "their wake-ups still have their chance"
     )
     seconds, _ = await raw.time()
     for name in await raw.keys("tw:{*}:due"):
         for member in await raw.zrange(name, 0, -1):
             await raw.zadd(str(name), {str(member): seconds * 1000 - GRACE_MS})
-    found = await store.leases.sweep(ALL, limit=50, again_s=5)
+    found = await store.rounds.sweep(ALL, limit=50, again_s=5)
     assert (sorted(found.conversations), found.total) == (sorted(keys), 20)
-    assert (await store.leases.sweep(ALL, limit=50, again_s=5)).conversations == []
+    assert (await store.rounds.sweep(ALL, limit=50, again_s=5)).conversations == []
     assert (await take(store, keys[0])).batch, "being put off by a sweep does not keep anybody from the mail"
 
 
@@ -263,7 +244,7 @@ async def test_an_ended_lease_makes_the_conversation_due(store: Store) -> None:
     await take(store, lease_s=0.001)
     found: list[ConversationKey] = []
     while not found:
-        found = (await store.leases.sweep(ALL, limit=50, again_s=5)).conversations
+        found = (await store.rounds.sweep(ALL, limit=50, again_s=5)).conversations
     assert found == [KEY]
 
 
@@ -365,25 +346,33 @@ async def test_small_facts(store: Store) -> None:
     assert await store.shared.definition("b", "a") == Definition("asst_1", "f")
     await store.shared.set_definition("b", "a", None)
     assert await store.shared.definition("b", "a") is None
-    assert await store.shared.report_worker("w1", now_s=1000.0) == 1
-    assert await store.shared.report_worker("w2", now_s=1011.0) == 1, "w1 is gone"
     await store.mailbox.put("ann", "hello")
     assert await store.mailbox.take("ann", 1) == "hello"
+
+
+async def test_replies_wait_for_a_terminal_in_order_and_not_for_ever(store: Store, raw: redis.asyncio.Redis) -> None:
+    await store.mailbox.put("ann", "1")
+    await store.mailbox.put("ann", "2")
+    assert 0 < await raw.ttl(mailbox("ann")) <= MAILBOX_S
+    assert [await store.mailbox.take("ann", 1) for _ in range(2)] == ["1", "2"]
 
 
 async def test_the_timeline_and_nudges_reach_their_listeners(store: Store) -> None:
     store.timeline.switch_on()
     seen: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-    heard: asyncio.Queue[str] = asyncio.Queue()
+    heard: asyncio.Queue[tuple[Nudge, ConversationKey]] = asyncio.Queue()
 
     async def follow() -> None:
         async for event in store.timeline.subscribe():
             seen.put_nowait(event)
 
-    followers = [asyncio.create_task(follow()), asyncio.create_task(store.nudges.listen(heard.put_nowait))]
+    def hear(nudge: Nudge, conversation: ConversationKey) -> None:
+        heard.put_nowait((nudge, conversation))
+
+    followers = [asyncio.create_task(follow()), asyncio.create_task(store.nudges.listen(hear))]
     while seen.empty() or heard.empty():  # both begin "from now on", so the first ones may be missed
         store.timeline.record(KEY, "11", "queued", seq=1)
-        await store.nudges.send(KEY)
+        await store.nudges.send(Nudge.MAIL, KEY)
         await asyncio.sleep(0.01)
     event = seen.get_nowait()
     assert (event["conversation"], event["message"], event["event"], event["detail"]) == (
@@ -392,14 +381,17 @@ async def test_the_timeline_and_nudges_reach_their_listeners(store: Store) -> No
         "queued",
         {"seq": 1},
     )
-    assert heard.get_nowait() == KEY
+    assert heard.get_nowait() == (Nudge.MAIL, KEY)
     for follower in followers:
         follower.cancel()
     await asyncio.gather(*followers, return_exceptions=True)
 
 
-def test_every_script_tells_its_contract_and_only_intake_minds_a_full_memory() -> None:
+BRINGS_MAIL = {"ingest", "amend", "replay_dead"}
+
+
+def test_every_script_tells_its_contract_and_only_new_mail_minds_a_full_memory() -> None:
     for path in (Path(gateway.store.__file__).parent / "lua").glob("*.lua"):
         text = path.read_text()
         assert re.search(rf"^-- {path.stem}\(KEYS: ", text, re.M), path.name
-        assert ("allow-oom" in text.splitlines()[0]) == (path.stem != "ingest"), path.name
+        assert ("allow-oom" in text.splitlines()[0]) == (path.stem not in BRINGS_MAIL), path.name

@@ -62,7 +62,7 @@ def makefile_targets() -> dict[str, str]:
 
 
 def test_make_has_its_targets_and_lists_them() -> None:
-    expected = {"setup", "run", "test", "check", "fmt", "bench", "screenshots", "clean", "help"}
+    expected = {"setup", "run", "test", "check", "fmt", "bench", "chaos", "screenshots", "clean", "help"}
     assert set(makefile_targets()) == expected
     phony = re.search(r"^\.PHONY: (.+)$", read("Makefile"), re.MULTILINE)
     assert phony

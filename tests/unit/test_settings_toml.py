@@ -69,7 +69,7 @@ def test_tables(mytools: Path, tmp_path: Path) -> None:
     ]
     assert settings.assistants[0].functions == ("clock", "housetools:find_order", "housetools.inner:look")
     assert (settings.conversations.while_running, settings.conversations.debounce_s) == ("steer", 1.0)
-    assert settings.notices() == ("while_running = steer is not in this version: messages queue",)
+    assert settings.notices() == ()
     assert (settings.delivery.telegram, settings.slack.dm) == ("edit", "auto")
     assert [settings.upstream_model(name) for name in ("gpt-4o", "o3")] == ["qwen3", "other"]
 

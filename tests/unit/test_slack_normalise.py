@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from gateway.domain.messages import Attachment, Command, Destination, InboundMessage
 from gateway.slack.address import Address
-from gateway.slack.normalise import BotIdentity, Heard, Malformed, normalise, normalise_slash, team_of
+from gateway.slack.fields import Malformed, micros, team_of
+from gateway.slack.normalise import BotIdentity, Heard, normalise, normalise_slash
 from gateway.slack.text import readable, without_mention
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "slack"
@@ -40,6 +41,7 @@ def test_a_plain_dm_is_one_conversation() -> None:
             author_id="U012AB3CD",
             message_id="1795226402.000100",
             sent_ms=1795226402_000,
+            order=1795226402_000100,
         ),
         addressed=True,
     )
@@ -96,6 +98,23 @@ def test_the_stop_button_is_the_stop_command() -> None:
     message = hear(load("14_agent_session_stopped")).message
     assert message.command is Command.STOP
     assert message.conversation == "slack:T012AB3CD:D012AB3CD:1795226402.000100"
+    assert message.order == 1795226414_001300
+
+
+def test_the_order_is_the_ts_to_the_last_digit() -> None:
+    body = load("02_message_im")
+    for ts, order in (("1795226402.000001", 1795226402_000001), ("9999999999.999999", 9999999999_999999)):
+        body["event"]["ts"] = ts
+        assert hear(body).message.order == order
+    assert micros("1795226402.5") == 1795226402_500000
+    assert micros("1795226402.123456789") == 1795226402_123456
+
+
+def test_a_message_that_names_itself_as_its_thread_is_no_reply() -> None:
+    body = load("02_message_im")
+    body["event"]["thread_ts"] = body["event"]["ts"]
+    assert hear(body).message.conversation == "slack:T012AB3CD:D012AB3CD:-"
+    assert hear(body, agent_view=True).message.conversation == "slack:T012AB3CD:D012AB3CD:1795226402.000100"
 
 
 def test_an_org_wide_install_has_a_team_all_the_same() -> None:
@@ -149,6 +168,7 @@ def test_other_ways_for_people_to_write(subtype: str) -> None:
         ("!new", Command.NEW),
         ("<@U0BOT12AB> !stop", Command.STOP),
         ("!HELP", Command.HELP),
+        ("!last", Command.LAST),
         ("<@U0BOT12AB>", Command.HELP),
         ("new", None),
         ("/new", None),
@@ -168,7 +188,7 @@ def test_the_slash_command_works_where_there_is_one_conversation() -> None:
     message = normalise_slash(form | {"channel_id": "D012AB3CD"})
     assert message is not None
     assert message.conversation == "slack:T012AB3CD:D012AB3CD:-"
-    assert (message.command, message.argument) == (Command.NEW, "research")
+    assert (message.command, message.argument, message.order) == (Command.NEW, "research", 0)
     assert message.dedupe_keys == ("slash:1111111111111.222222222222.demo0trigger0id",)
     assert normalise_slash(form | {"channel_id": "D012AB3CD", "text": "dance"}) is None
 

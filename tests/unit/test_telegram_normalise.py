@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.messages import Attachment, Command, Destination, InboundMessage
+from gateway.domain.messages import Amendment, Attachment, Command, Destination, InboundMessage, Offer
 from gateway.telegram.address import Address
-from gateway.telegram.normalise import BotIdentity, Malformed, read_update
+from gateway.telegram.buttons import keyboard
+from gateway.telegram.normalise import BotIdentity
+from gateway.telegram.updates import Malformed, read_update
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "telegram"
 ME = BotIdentity(id=7000000001, username="Threadway_Demo_Bot")
@@ -28,8 +30,28 @@ def load(name: str) -> dict[str, Any]:
 
 def read(raw: object) -> InboundMessage:
     message = read_update(raw, ME)
-    assert message is not None
+    assert isinstance(message, InboundMessage)
     return message
+
+
+def amended(raw: object) -> Amendment:
+    amendment = read_update(raw, ME)
+    assert isinstance(amendment, Amendment)
+    return amendment
+
+
+def edit_of(update: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """The update that tells of an edit of the message in `update`."""
+    message = update["message"] | {"edit_date": 1795226445} | fields
+    return {"update_id": update["update_id"] + 7, "edited_message": message}
+
+
+def pressed(data: object, **fields: Any) -> dict[str, Any]:
+    """The press of a button; `fields` replace the message's own."""
+    update = load("12_callback_query_approve")
+    update["callback_query"]["data"] = data
+    update["callback_query"]["message"] |= fields
+    return update
 
 
 def group(text: str, *entities: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -49,6 +71,7 @@ def test_private_text() -> None:
         language="en",
         message_id="11",
         sent_ms=1795226400_000,
+        order=11,
     )
 
 
@@ -101,7 +124,6 @@ def test_files_become_attachments() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "07_edited_message",
         "12_callback_query_approve",
         "13_my_chat_member_blocked",
         "14_my_chat_member_added_to_group",
@@ -212,6 +234,121 @@ def test_what_no_store_can_hold_is_replaced() -> None:
     assert read(update).text.encode() == b"a\xef\xbf\xbdbc"
 
 
+def test_pieces_of_one_message_say_that_more_may_follow() -> None:
+    assert read(load("09_media_group_photo_1of2")).more_follows
+    update = load("01_private_text")
+    assert not read(update).more_follows
+    for text, cut in (("x" * 3999, False), ("x" * 4000, True), ("👩" * 1999, False), ("👩" * 2000, True)):
+        update["message"]["text"] = text
+        assert read(update).more_follows is cut
+
+
+def test_an_edit_amends_the_message_it_is_of() -> None:
+    amendment = amended(load("07_edited_message"))
+    assert amendment == Amendment(
+        conversation=read(load("01_private_text")).conversation,
+        message_id=read(load("01_private_text")).message_id,
+        text="Hi! What can you do for *me*?",
+        revision=900000007,
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["01_private_text", "03_group_mention", "04_group_reply_to_bot", "05_supergroup_topic", "06_private_topic"]
+)
+def test_an_edit_finds_its_message_wherever_it_was_written(name: str) -> None:
+    message, amendment = read(load(name)), amended(edit_of(load(name)))
+    assert (amendment.conversation, amendment.message_id) == (message.conversation, message.message_id)
+    assert amendment.text == message.text
+
+
+def test_an_edit_that_takes_our_name_out_still_amends() -> None:
+    edit = edit_of(load("03_group_mention"), text="never mind", entities=[])
+    assert amended(edit).text == "never mind"
+
+
+def test_of_two_edits_within_a_second_the_later_one_has_the_higher_revision() -> None:
+    first, second = edit_of(load("01_private_text"), text="a"), edit_of(load("01_private_text"), text="b")
+    second["update_id"] += 1
+    assert amended(second).revision > amended(first).revision
+
+
+def test_edits_without_words_change_nothing() -> None:
+    place = edit_of(load("01_private_text"), location={"latitude": 52.5, "longitude": 13.4})
+    del place["edited_message"]["text"]
+    name_only = edit_of(
+        load("03_group_mention"),
+        text="@threadway_demo_bot",
+        entities=[{"type": "mention", "offset": 0, "length": 19}],
+    )
+    other_bot = edit_of(load("01_private_text"), **{"from": {**US, "id": 5}})
+    business = edit_of(load("01_private_text"), business_connection_id="x")
+    for update in (place, name_only, other_bot, business):
+        assert read_update(update, ME) is None
+
+
+def test_a_caption_is_amended_as_it_was_read() -> None:
+    album = load("09_media_group_photo_1of2")
+    assert amended(edit_of(album, caption="Which one is whole?")).text == "Which one is whole?"
+
+
+def test_an_offer_comes_back_as_a_command_from_where_its_button_is() -> None:
+    markup = keyboard([Offer("Show again", Command.LAST, "900000012:1")])
+    assert markup is not None
+    ((button,),) = markup.inline_keyboard
+    assert (button.text, button.callback_data) == ("Show again", "tw:last:900000012:1")
+    message = read(pressed(button.callback_data))
+    assert message == InboundMessage(
+        conversation="telegram:7000000001:100200301:-",  # type: ignore[arg-type]
+        dedupe_keys=("7000000001:900000012",),
+        text="/last 900000012:1",
+        author_id="100200301",
+        author_name="Ann Lee",
+        language="en",
+        command=Command.LAST,
+        argument="900000012:1",
+    )
+
+
+def test_a_button_in_a_topic_speaks_for_the_topic() -> None:
+    forum = {"id": -1002000000101, "type": "supergroup", "title": "Ops", "is_forum": True}
+    message = read(pressed("tw:last:", chat=forum, message_thread_id=3001, is_topic_message=True))
+    assert (message.conversation, message.reply_to) == ("telegram:7000000001:-1002000000101:3001", "17")
+    assert (message.command, message.argument, message.message_id, message.order) == (Command.LAST, "", "", 0)
+
+
+def test_a_button_of_a_message_that_is_gone_still_knows_its_chat() -> None:
+    update = pressed("tw:last:1")
+    update["callback_query"]["message"] = {"message_id": 17, "date": 0, "chat": {"id": GROUP, "type": "group"}}
+    message = read(update)
+    assert (message.conversation, message.reply_to) == (f"telegram:7000000001:{GROUP}:-", "17")
+
+
+@pytest.mark.parametrize("data", ["", "tw", "tw:last", "tw:lost:1", "tw::1", "xx:last:1", "TW:last:1", "ap1:9f:y"])
+def test_foreign_buttons_are_nobody_speaking_to_us(data: str) -> None:
+    assert read_update(pressed(data), ME) is None
+
+
+def test_presses_that_are_not_a_persons_in_a_chat_with_us() -> None:
+    channel = pressed("tw:last:1", chat={"id": -100123, "type": "channel", "title": "News"})
+    business = pressed("tw:last:1", business_connection_id="x")
+    inline = pressed("tw:last:1")
+    del inline["callback_query"]["message"]
+    robot = pressed("tw:last:1")
+    robot["callback_query"]["from"]["is_bot"] = True
+    for update in (channel, business, inline, robot):
+        assert read_update(update, ME) is None
+
+
+def test_an_offer_that_fits_no_button_is_left_out() -> None:
+    fits, long = Offer("a", Command.LAST, "x" * 56), Offer("b", Command.LAST, "x" * 57)
+    markup = keyboard([long, fits, Offer("", Command.LAST, "1")])
+    assert markup is not None
+    assert [[b.text for b in row] for row in markup.inline_keyboard] == [["a"]]
+    assert keyboard([long]) is None
+    assert keyboard([]) is None
+
+
 @pytest.mark.parametrize("raw", [None, [], {}, {"update_id": "1"}, {"update_id": True}, "x"])
 def test_what_is_no_update_is_malformed(raw: object) -> None:
     with pytest.raises(Malformed):
@@ -221,9 +358,12 @@ def test_what_is_no_update_is_malformed(raw: object) -> None:
 @given(st.data())
 def test_no_field_of_a_wrong_type_gets_past_malformed(data: st.DataObject) -> None:
     """Poison must end as Malformed: anything else would stop the poll loop for good."""
-    name = data.draw(st.sampled_from(["01_private_text", "03_group_mention", "05_supergroup_topic", "08_voice"]))
+    names = ["01_private_text", "03_group_mention", "05_supergroup_topic", "08_voice", "07_edited_message"]
+    name = data.draw(st.sampled_from([*names, "12_callback_query_approve"]))
     update = copy.deepcopy(load(name))
-    place: Any = update["message"]
+    place: Any = next(part for field, part in update.items() if field != "update_id")
+    if "data" in place:
+        place["data"] = "tw:last:1"
     field = data.draw(st.sampled_from(sorted(place)))
     while isinstance(place[field], dict) and data.draw(st.booleans()):
         place = place[field]
@@ -235,7 +375,7 @@ def test_no_field_of_a_wrong_type_gets_past_malformed(data: st.DataObject) -> No
         message = read_update(update, ME)
     except Malformed:
         return
-    if message is not None:
+    if isinstance(message, InboundMessage):
         assert InboundMessage.from_json(message.to_json()) == message
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -58,6 +59,13 @@ class RunView:
     """Machine-readable cause of FAILED or INCOMPLETE, e.g. "rate_limit_exceeded"; for logs and the short sentence."""
     look_after_s: float = 0.0
     """The backend's wish for the next look, 0 where it has none."""
+    brought: tuple[str, ...] = ()
+    """Fingerprints of the messages that it brought into the thread, where the view is of a run that was found."""
+
+
+def fingerprint(event_id: str) -> str:
+    """A message's short name in a run's metadata, whose values are short (Assistants API: 512 characters)."""
+    return hashlib.sha256(event_id.encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +108,21 @@ class Backend(Protocol):
         """Create the remote thread. A repeated call may leave an empty orphan behind, which is harmless."""
 
     async def start(
-        self, thread: ThreadId, assistant: str, messages: Sequence[InboundMessage], key: str, *, look_first: bool
+        self,
+        thread: ThreadId,
+        assistant: str,
+        messages: Sequence[InboundMessage],
+        key: str,
+        *,
+        look_first: bool,
+        passed_over: RunId | None = None,
     ) -> RunView:
         """Add the messages and create a run, in one call. With `look_first` (an earlier attempt may have landed) the
-        run carrying `key` is looked for and adopted. A foreign active run on the thread is cancelled and the call
-        raises Retryable."""
+        run carrying `key` is looked for and adopted, unless it is `passed_over` and ended without a reply. A foreign
+        active run on the thread is cancelled and the call raises Retryable."""
+
+    async def find(self, thread: ThreadId, key: str) -> RunView | None:
+        """The newest run carrying `key`, None where there is none. Changes nothing."""
 
     async def look(self, thread: ThreadId, run: RunId) -> RunView:
         """One snapshot. Never waits."""

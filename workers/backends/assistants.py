@@ -31,7 +31,7 @@ from gateway.domain.errors import (
     Unreachable,
 )
 from gateway.domain.messages import ConversationKey, InboundMessage, RunId, ThreadId
-from workers.backends import AssistantSpec, RunStatus, RunView, ToolCall, ToolOutput
+from workers.backends import AssistantSpec, RunStatus, RunView, ToolCall, ToolOutput, fingerprint
 from workers.sdk_errors import never_connected, retry_after, server_words
 
 log = structlog.get_logger("threadway")
@@ -39,6 +39,7 @@ log = structlog.get_logger("threadway")
 KEY = "threadway_key"
 NAME = "threadway_assistant"
 FINGERPRINT = "threadway_fingerprint"
+EVENTS = "threadway_events"
 LISTING_S = 20.0
 """Time for going through all assistants of a backend; it has a lease of its own."""
 _ACTIVE = {"queued", "in_progress", "requires_action", "cancelling"}
@@ -106,11 +107,20 @@ class AssistantsBackend:
         return ThreadId(thread.id)
 
     async def start(
-        self, thread: ThreadId, assistant: str, messages: Sequence[InboundMessage], key: str, *, look_first: bool
+        self,
+        thread: ThreadId,
+        assistant: str,
+        messages: Sequence[InboundMessage],
+        key: str,
+        *,
+        look_first: bool,
+        passed_over: RunId | None = None,
     ) -> RunView:
         """See Backend.start."""
-        if look_first and (ours := await self._find_run(thread, key)):
+        if look_first and (ours := await self._adoptable(thread, key, passed_over)):
             return ours
+        # A server that keeps keys would answer a replay with the very run that it is to replace.
+        attempt = f"run:{key}" if passed_over is None else f"run:{key}:after:{passed_over}"
         try:
             async with self._calling(creating=True):
                 run = await self._client.beta.threads.runs.create(
@@ -120,26 +130,36 @@ class AssistantsBackend:
                         {"role": "user", "content": _content(message), "metadata": {"event": message.event_id[:512]}}
                         for message in messages
                     ],
-                    metadata={KEY: key[:512]},
-                    extra_headers={"Idempotency-Key": f"run:{key}"},
+                    metadata={KEY: key[:512], EVENTS: " ".join(fingerprint(m.event_id) for m in messages)[:512]},
+                    extra_headers={"Idempotency-Key": attempt},
                 )
         except BackendRefused as refused:
             if "already has an active run" not in str(refused):
                 raise
-            return await self._adopt_or_clear(thread, key)
+            return await self._adopt_or_clear(thread, key, passed_over)
         return RunView(RunId(run.id), RunStatus.WORKING)  # the next look tells the rest, reasons and calls included
 
-    async def _find_run(self, thread: ThreadId, key: str) -> RunView | None:
+    async def find(self, thread: ThreadId, key: str) -> RunView | None:
+        """See Backend.find. Ours is among the newest: a thread has one active run, and ours was its last."""
         async with self._calling():
             page = await self._client.beta.threads.runs.list(thread, limit=20, order="desc")
         for run in page.data:
-            if cast("dict[str, str]", run.metadata or {}).get(KEY) == key[:512]:
-                return RunView(RunId(run.id), RunStatus.WORKING)
+            metadata = cast("dict[str, str]", run.metadata or {})
+            if metadata.get(KEY) == key[:512]:
+                brought = tuple(metadata.get(EVENTS, "").split())
+                return RunView(RunId(run.id), _STATUS.get(run.status, RunStatus.WORKING), brought=brought)
         return None
 
-    async def _adopt_or_clear(self, thread: ThreadId, key: str) -> RunView:
+    async def _adoptable(self, thread: ThreadId, key: str, passed_over: RunId | None) -> RunView | None:
+        """The run of an earlier attempt, to be looked at next; not the one that a replay is to replace."""
+        ours = await self.find(thread, key)
+        if ours is None or (ours.id == passed_over and ours.status.final and ours.status is not RunStatus.DONE):
+            return None
+        return RunView(ours.id, RunStatus.WORKING, brought=ours.brought)
+
+    async def _adopt_or_clear(self, thread: ThreadId, key: str, passed_over: RunId | None) -> RunView:
         """The thread is locked by an active run: ours is adopted, a foreign one is cancelled; nobody waits for it."""
-        if ours := await self._find_run(thread, key):
+        if ours := await self._adoptable(thread, key, passed_over):
             return ours
         async with self._calling():
             page = await self._client.beta.threads.runs.list(thread, limit=20, order="desc")

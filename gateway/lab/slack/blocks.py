@@ -56,6 +56,9 @@ def _check_block(block: Json, where: str) -> None:
             raise _invalid(f"must have 1 to {_ELEMENTS[kind]} elements", f"{where}/elements")
         for number, element in enumerate(elements):
             _check_element(element, f"{where}/elements/{number}")
+        names = [element["action_id"] for element in elements if element.get("action_id")]
+        if len(names) != len(set(map(str, names))):
+            raise _invalid("action_id must be unique within a block", f"{where}/elements")
     elif kind == "section":
         _check_section(block, where)
     elif kind == "header":
@@ -93,8 +96,8 @@ def _check_element(element: Any, where: str) -> None:
         raise _invalid("missing required field: type", where)
     if element["type"] == "button":
         _check_text(element.get("text"), 75, f"{where}/text", {"plain_text"})
-        if len(str(element.get("value", ""))) > 2000 or len(str(element.get("action_id", ""))) > 255:
-            raise _invalid("value or action_id is too long", where)
+        if not 1 <= len(str(element.get("value", "-"))) <= 2000 or len(str(element.get("action_id", ""))) > 255:
+            raise _invalid("value or action_id is too long or empty", where)
 
 
 def _check_text(text: Any, limit: int, where: str, kinds: set[str] | None = None) -> None:

@@ -54,7 +54,7 @@ class ChatMethods:
         if blocks or args.structure("blocks") is not None:  # left out, the old blocks stay; [] takes them away
             message.blocks = blocks
         message.metadata = _metadata(args) or message.metadata
-        message.edited_ts = self._world.next_ts()
+        message.edited_ts = self._world.edit_ts()
         self._world.changed(channel, message)
         self._events.edited(channel, message, previous)
         return {**self._answer(channel, message), "text": text}

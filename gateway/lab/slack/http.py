@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from gateway.domain.pacing import Clock
 from gateway.lab.arguments import Arguments, BadArguments, TooLarge, read_arguments
+from gateway.lab.cut import CutOff
 from gateway.lab.faults import Faults
 from gateway.lab.feed import Json
 from gateway.lab.slack.chat import ChatMethods
@@ -103,7 +104,11 @@ class SlackHttp:
             return JSONResponse({"ok": False, "error": "ratelimited"}, status_code=429, headers=headers)
         if verdict.fault == "errors_5xx":
             return JSONResponse({"ok": False, "error": "internal_error"}, status_code=500)
+        if verdict.fault == "cut_before":
+            return CutOff()
         result = await method(args)
+        if verdict.fault == "cut_after":
+            return CutOff()
         if verdict.fault == "drop_response":
             # The effect stays, the answer is lost on the way.
             return PlainTextResponse("Bad Gateway", status_code=502)

@@ -69,7 +69,7 @@ class SlackPeople:
         place, message = self._own(channel, ts)
         previous = self._world.message(place, message)
         message.text, block = compose(_typed(text), self._world.names)
-        message.blocks, message.edited_ts = [block], self._world.next_ts()
+        message.blocks, message.edited_ts = [block], self._world.edit_ts()
         self._world.changed(place, message)
         self._events.edited(place, message, previous)
         return {}
@@ -171,7 +171,7 @@ class SlackPeople:
         return message.thread_ts or message.ts
 
     def _own(self, channel: object, ts: object) -> tuple[Channel, Message]:
-        place = self._world.channel(channel)
+        place = self._world.channel(channel) or self._world.channel(self._world.user(channel))
         message = place.messages.get(str(ts)) if place else None
         if place is None or message is None or message.by_bot:
             raise BadArguments("there is no such message of a person")

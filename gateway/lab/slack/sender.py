@@ -10,7 +10,9 @@ import hashlib
 import hmac
 import json
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from urllib.parse import urlencode
 
 from gateway.domain.pacing import Clock
@@ -23,6 +25,7 @@ from gateway.telemetry import log
 
 ANSWER_LIMIT_S = 3.0
 RETRY_AFTER_S = (0.0, 60.0, 300.0)
+"""Slack's own patience. A test that keeps an app away for longer brings a longer one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +47,23 @@ class Parcel:
 
 
 class Sender:
-    """Delivers parcels, each in a task of its own; nothing is promised about their order, as with the real Slack."""
+    """Delivers parcels, each in a task of its own; nothing is promised about their order, as with the real Slack.
+
+    Several `urls` stand for the replicas behind a load balancer: each attempt goes to the next one.
+    """
 
     def __init__(
         self,
-        url: str,
+        urls: Sequence[str],
         secret: str,
         clock: Clock,
         faults: Faults,
         courier: Courier,
         sockets: Sockets,
         background: Background,
+        retry_after_s: Sequence[float] = RETRY_AFTER_S,
     ) -> None:
-        self.url = url
+        self._urls, self._retry_after_s = cycle(urls), retry_after_s
         self._secret, self._clock, self._faults = secret, clock, faults
         self._courier, self._sockets, self._background = courier, sockets, background
 
@@ -96,9 +103,9 @@ class Sender:
                 log.warning("lab.event.failed", event_id=parcel.name, status=answer.status, reason=reason)
                 if answer.headers.get("x-slack-no-retry") == "1":
                     return
-            if attempt == len(RETRY_AFTER_S):
+            if attempt == len(self._retry_after_s):
                 return
-            await self._clock.sleep(RETRY_AFTER_S[attempt])
+            await self._clock.sleep(self._retry_after_s[attempt])
             attempt += 1
 
     async def _attempt(self, parcel: Parcel, attempt: int, reason: str) -> Answer:
@@ -116,7 +123,7 @@ class Sender:
         }
         if attempt:
             headers |= {"X-Slack-Retry-Num": str(attempt), "X-Slack-Retry-Reason": reason}
-        return await self._courier.post(self.url, body, headers, ANSWER_LIMIT_S)
+        return await self._courier.post(next(self._urls), body, headers, ANSWER_LIMIT_S)
 
     async def _frame(self, parcel: Parcel, attempt: int, reason: str) -> Answer:
         envelope: Json = {

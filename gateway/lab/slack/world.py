@@ -106,6 +106,10 @@ class SlackWorld:
         self._last_us = max(now_us, self._last_us + 100)
         return f"{self._last_us // 1_000_000}.{self._last_us % 1_000_000:06d}"
 
+    def edit_ts(self) -> str:
+        """When an edit is made, as Slack tells it: in whole seconds (fixture 10)."""
+        return self.next_ts().partition(".")[0] + ".000000"
+
     def user(self, name: object) -> str | None:
         """A user's id by id or key ("ann"). An unknown id like U0GUEST42 makes an invented user with a direct message,
         so that a test may bring as many people as it needs."""

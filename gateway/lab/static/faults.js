@@ -6,6 +6,8 @@ const CHANCES = [
   ["rate_429", "Too many requests (429)"],
   ["errors_5xx", "Server errors (5xx)"],
   ["drop_response", "Done, but the answer is lost"],
+  ["cut_before", "Not done, and the line is cut"],
+  ["cut_after", "Done, and the line is cut"],
   ["duplicates", "Delivered twice"],
 ];
 const NEXT = [

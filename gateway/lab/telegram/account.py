@@ -10,7 +10,7 @@ from gateway.lab.arguments import Arguments
 from gateway.lab.feed import Json
 from gateway.lab.telegram.errors import Refusal, bad_request
 from gateway.lab.telegram.updates import Conflict, Updates
-from gateway.lab.telegram.world import TelegramWorld
+from gateway.lab.telegram.world import Chat, TelegramWorld
 
 MAX_BATCH = 100
 MAX_WAIT_S = 50
@@ -25,8 +25,8 @@ class AccountMethods:
 
     def __init__(self, world: TelegramWorld, updates: Updates) -> None:
         self._world, self._updates = world, updates
-        self.open_queries: set[str] = set()
-        """Callback queries that wait for answerCallbackQuery."""
+        self.open_queries: dict[str, Chat] = {}
+        """Callback queries that wait for answerCallbackQuery, and where their button is."""
 
     async def get_me(self, args: Arguments) -> Json:
         """getMe; privacy mode is on."""
@@ -108,9 +108,11 @@ class AccountMethods:
         """answerCallbackQuery: once per query."""
         if len(args.text("text")) > 200:
             raise bad_request("MESSAGE_TOO_LONG")
-        if args.text("callback_query_id") not in self.open_queries:
+        query = args.text("callback_query_id")
+        chat = self.open_queries.pop(query, None)
+        if chat is None:
             raise bad_request("query is too old and response timeout expired or query ID is invalid")
-        self.open_queries.discard(args.text("callback_query_id"))
+        self._world.tell(chat, "answered", query=query, text=args.text("text"))
         return True
 
     async def get_file(self, args: Arguments) -> Json:

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from gateway.domain.pacing import Clock
 from gateway.lab.arguments import Arguments, BadArguments, TooLarge, read_arguments
+from gateway.lab.cut import CutOff
 from gateway.lab.faults import Faults
 from gateway.lab.telegram.account import AccountMethods
 from gateway.lab.telegram.errors import Refusal, bad_request, too_many
@@ -110,7 +111,11 @@ class TelegramHttp:
             raise too_many(verdict.retry_after)
         if verdict.fault == "errors_5xx":
             raise Refusal(500, "Internal Server Error")
+        if verdict.fault == "cut_before":
+            return CutOff()
         result = await method(args)
+        if verdict.fault == "cut_after":
+            return CutOff()
         if verdict.fault == "drop_response":
             # The effect stays, the answer is lost on the way: what a bot sees of a gateway that gave up.
             return Response("Bad Gateway", status_code=502, media_type="text/html")

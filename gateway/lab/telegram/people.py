@@ -83,7 +83,7 @@ class TelegramPeople:
         return {}
 
     def press(self, user: object, chat: object, message: object, data: object) -> Json:
-        """Press a button under one of the bot's messages."""
+        """Press a button under one of the bot's messages; returns {"query", "update_id"}."""
         sender, place = self._at(user, chat)
         post = place.posts.get(_number(message, "message") or 0)
         rows = ((post and post.reply_markup) or {}).get("inline_keyboard", [])
@@ -92,7 +92,7 @@ class TelegramPeople:
         query = str(secrets.randbits(60))
         if len(self._account.open_queries) >= MAX_OPEN_QUERIES:
             self._account.open_queries.clear()
-        self._account.open_queries.add(query)
+        self._account.open_queries[query] = place
         payload = {
             "id": query,
             "from": sender,
@@ -100,7 +100,7 @@ class TelegramPeople:
             "chat_instance": str(-abs(place.chat_id)),
             "data": data,
         }
-        return {"update_id": self._updates.push("callback_query", place.chat_id, payload)}
+        return {"query": query, "update_id": self._updates.push("callback_query", place.chat_id, payload)}
 
     def _tell_bot(self, kind: str, chat: Chat, post: Post) -> int | None:
         if chat.bot_removed or not self._world.to_bot(chat, post):

@@ -1,8 +1,11 @@
 #!lua
--- ingest(KEYS: inbox, state, due, dedupe...; ARGV: conversation, kind, envelope, debounce_ms, cap, dedupe_s, grace_ms)
+-- ingest(KEYS: inbox, state, due, dedupe...;
+--        ARGV: conversation, kind, envelope, debounce_ms, cap, dedupe_s, grace_ms, order)
 --   -> {"stored", seq, wake} | {"duplicate", 0, 0} | {"full", 0, 0}
 --   kind: "m" message | "c" command | "s" stop command. wake 1: nobody is expected to look soon, publish a wake-up;
---   2: a stop for work in progress, nudge its holder.
+--   2: a stop for work in progress, nudge its holder; 3: mail for a conversation that somebody holds, nudge as well.
+--   order: the platform's own number, 0 for none. A message is put before those behind the turn at work that have a
+--   greater one: two gateways may store two messages the wrong way round. One without a number keeps its place.
 -- Why one script: between "not seen yet" and "stored" a second copy of the event may land on another gateway; and a
 -- message that is stored without a `due` entry would never be looked at.
 -- No allow-oom: when Redis is full intake is refused before any effect, and the platform sends the event again.
@@ -10,6 +13,7 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local conversation, kind, envelope = ARGV[1], ARGV[2], ARGV[3]
 local debounce, cap, ttl, grace = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
+local order = tonumber(ARGV[8])
 
 local known = false
 for i = 4, #KEYS do
@@ -21,22 +25,46 @@ if known then
   return {'duplicate', 0, 0}
 end
 local waiting = redis.call('LLEN', KEYS[1])
+if kind ~= 'm' then cap = cap + math.floor(cap / 25) end -- who is flooded must be able to say stop
 if waiting >= cap then return {'full', 0, 0} end
 
+-- Where it belongs: `at` messages stand before it. `before` is the envelope it is put in front of, `passed` the last
+-- stop command behind it.
+local work = redis.call('HMGET', KEYS[2], 'lease', 'phase', 'n')
+local first = work[2] and tonumber(work[3]) or 0
+local at, before, passed = waiting, nil, nil
+while order > 0 and at > first do
+  local other = redis.call('LINDEX', KEYS[1], at - 1)
+  local number, of, json = string.match(other, '^(%d+) (%a) (.*)$')
+  local readable, content = pcall(cjson.decode, json or '')
+  if not readable or type(content) ~= 'table' then break end
+  if (tonumber(content.order) or 0) <= order then break end
+  at, before = at - 1, other
+  if of == 's' and not passed then passed = number end
+end
+
 local seq = redis.call('HINCRBY', KEYS[2], 'seq', 1)
-redis.call('RPUSH', KEYS[1], seq .. ' ' .. kind .. ' ' .. envelope)
+local stored = seq .. ' ' .. kind .. ' ' .. envelope
+if before then
+  redis.call('LINSERT', KEYS[1], 'BEFORE', before, stored) -- the numbers in front make each envelope unique
+else
+  redis.call('RPUSH', KEYS[1], stored)
+end
 for i = 4, #KEYS do redis.call('SET', KEYS[i], '1', 'EX', ttl) end
 
-if kind == 's' and waiting > 0 then
-  redis.call('HSET', KEYS[2], 'stop', seq)
-  local work = redis.call('HMGET', KEYS[2], 'lease', 'phase')
-  if tonumber(work[1] or '0') > now then return {'stored', seq, 2} end
+-- The stop mark is the number of the last stop command that has something before it: that is what it stops.
+local held = tonumber(work[1] or '0') > now
+if passed then redis.call('HSET', KEYS[2], 'stop', passed) end
+if kind == 's' and at > 0 then
+  if not passed then redis.call('HSET', KEYS[2], 'stop', seq) end
+  if held then return {'stored', seq, 2} end
   if work[2] ~= 'replying' then -- a platform that said "slow down" is not asked sooner: nothing is left to be stopped
     redis.call('HDEL', KEYS[2], 'until') -- a parked turn hears the stop now, not when its wait is over
     redis.call('ZADD', KEYS[3], now + grace, conversation)
     return {'stored', seq, 1}
   end
 end
+if held then return {'stored', seq, kind == 'm' and 3 or 0} end
 if redis.call('ZSCORE', KEYS[3], conversation) then return {'stored', seq, 0} end
 if debounce > 0 then redis.call('HSET', KEYS[2], 'until', now + debounce) end
 redis.call('ZADD', KEYS[3], now + debounce + grace, conversation)

@@ -1,11 +1,24 @@
 #!lua flags=allow-oom
--- sweep(KEYS: due; ARGV: limit, again_ms) -> {how many are due, conversation...}
--- Names what is due and unheld, oldest first, and puts each off by again_ms so that the fleet does not publish a second
--- wake-up before the first one had its chance. limit 0 only counts. Held conversations are not due: their entry is the end of their lease.
+-- sweep(KEYS: due...; ARGV: ours, limit, again_ms) -> {how many are due, conversation...}
+-- Names what is due and unheld in the first `ours` partitions, in each the oldest first, and puts it off by again_ms so
+-- that the fleet does not publish a second wake-up before the first one had its chance. The others are only counted: how
+-- much waits has to be seen above all when nobody has room to take it.
+-- Held conversations are not due: their entry is the end of their lease.
+-- One call for all partitions: a fleet of idle workers costs a few round trips a second. On a Redis Cluster, which our
+-- client does not support, group by slot there: each partition is a slot of its own.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local all = redis.call('ZCOUNT', KEYS[1], '-inf', now)
-local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, tonumber(ARGV[1]))
-for _, conversation in ipairs(found) do redis.call('ZADD', KEYS[1], 'XX', now + tonumber(ARGV[2]), conversation) end
+local ours, left, all, found = tonumber(ARGV[1]), tonumber(ARGV[2]), 0, {}
+for i, due in ipairs(KEYS) do
+  local here = redis.call('ZCOUNT', due, '-inf', now)
+  all = all + here
+  if i <= ours and here > 0 and left > 0 then
+    for _, conversation in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, left)) do
+      redis.call('ZADD', due, 'XX', now + tonumber(ARGV[3]), conversation)
+      found[#found + 1] = conversation
+    end
+    left = left - math.min(left, here)
+  end
+end
 table.insert(found, 1, all)
 return found

@@ -1,0 +1,92 @@
+"""Messages that come in while a run is active, where they do not simply wait: they join it, or are turned away."""
+
+from __future__ import annotations
+
+from gateway.domain import crash
+from gateway.domain.adapter import Adapter
+from gateway.domain.errors import Refused, Retryable, TokenRefused
+from gateway.domain.messages import Destination, RunId, ThreadId
+from gateway.domain.turns import Phase
+from gateway.store.envelopes import envelope_message
+from gateway.telemetry import log
+from workers import phrases
+from workers.backends import RunStatus, RunView
+from workers.deps import Deps
+from workers.post import tell
+from workers.progress import Progress
+from workers.wait import follow, patiently
+
+LARGEST_BATCH = 100
+"""A turn that has grown to this is steered no more: whoever writes without end would never get an answer."""
+CANCELLING_S = 20.0
+"""How long to wait for a cancelled run to end; after that the new one's creation clears it away."""
+
+
+async def steer(progress: Progress, deps: Deps, thread: ThreadId, run: RunId) -> RunView | None:
+    """Cancel the run and let the newer messages join the turn.
+
+    None: they have joined, the turn has no run now. A view: the run ended by itself before it could be cancelled, or
+    nothing waited; all goes on as if nothing had come. Safe to take up again after a crash. Raises as `ask_backend`.
+    """
+    turn, hold = progress.turn, progress.hold
+    hold.mail.clear()
+    if not turn.steering:
+        if len(turn.batch) >= LARGEST_BATCH or not await _waiting(progress, deps):
+            return RunView(run, RunStatus.WORKING)
+        crash.at("steer.intend")
+        await progress.step({"steer": 1})
+        turn.steering = True
+    crash.at("steer.cancel")
+    await patiently(lambda _: deps.backend.cancel(thread, run), hold, deps.pace)
+    view = RunView(run, RunStatus.WORKING)
+    crash.at("steer.follow")
+    seen = await follow(
+        deps.backend, thread, view, hold, deps.pace, age_s=0.0, left_s=CANCELLING_S, looked=lambda: None, heed=()
+    )
+    if isinstance(seen, RunView) and seen.status in (RunStatus.DONE, RunStatus.INCOMPLETE):
+        crash.at("steer.too_late")
+        await progress.step({"steer": ""})
+        turn.steering = False
+        return seen
+    crash.at("steer.join")
+    joined = await progress.extend(LARGEST_BATCH)
+    if not joined:  # what waited was deleted meanwhile, and the run is cancelled: the turn says so
+        return seen if isinstance(seen, RunView) else view
+    turn.sent = len(turn.batch)
+    turn.batch += joined
+    turn.run, turn.run_intended, turn.steering, turn.phase = None, False, False, Phase.COLLECTED
+    turn.rounds = turn.started_ms = 0
+    turn.outputs.clear()
+    turn.intended_calls.clear()
+    log.info("turn.steered", turn=turn.id, run=run, messages=len(joined))
+    progress.trace("steered", run=run, messages=len(joined))
+    return None
+
+
+async def _waiting(progress: Progress, deps: Deps) -> bool:
+    crash.at("steer.look")
+    return bool(await deps.store.turns.behind(progress.turn.lease, 1))
+
+
+async def reject(progress: Progress, deps: Deps, adapter: Adapter) -> None:
+    """Turn away what came in, and say so. Whoever dies in between leaves it in the inbox: it is answered after all."""
+    turn = progress.turn
+    progress.hold.mail.clear()
+    crash.at("reject.look")
+    envelopes = await deps.store.turns.behind(turn.lease, LARGEST_BATCH)
+    if not envelopes:
+        return
+    try:
+        last = envelope_message(envelopes[-1])
+    except (ValueError, KeyError, TypeError):
+        return  # of another version: its workers know what to do with it
+    to = Destination(turn.conversation, last.reply_to)
+    try:
+        await tell(progress, adapter, phrases.REJECTED, f"rejected:{last.event_id}", to=to)
+    except (Retryable, Refused, TokenRefused) as silent:  # not told, so not turned away
+        log.warning("turn.could_not_tell", turn=turn.id, error=type(silent).__name__)
+        return
+    crash.at("reject.remove")
+    count = await deps.store.turns.reject(turn.lease, envelopes)
+    log.info("turn.rejected", turn=turn.id, messages=count)
+    progress.trace("rejected", messages=count)
