@@ -17,7 +17,7 @@ from bench.scratch import forget_settings
 from gateway.domain.errors import ThreadwayError
 from gateway.telemetry import configure_logging
 
-BENCHMARKS = ("turns", "intake", "render")
+BENCHMARKS = ("turns", "fairness", "intake", "render")
 """Modules of this package, each with `async def run(size: int) -> Result`; imported when they are wanted."""
 SIZE = 300
 LARGEST = 1000
@@ -66,7 +66,8 @@ def _arguments() -> argparse.Namespace:
         type=_size,
         default=SIZE,
         metavar="N",
-        help=f"how large, 1 to {LARGEST}, default {SIZE}: conversations, a round's documents, a third of its messages",
+        help=f"how large, 1 to {LARGEST}, default {SIZE}: "
+        "conversations; a round's questions, its documents, a third of its messages",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of tables")
     return parser.parse_args()

@@ -10,24 +10,20 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from pathlib import Path
 
 from redis.asyncio import BlockingConnectionPool, Redis
 
+from bench.front import CONNECTIONS, front
 from bench.results import Result, Row
 from bench.rounds import ROUND_S, in_turns
 from bench.scratch import scratch
 from gateway.domain.adapter import Accepted
 from gateway.domain.messages import ConversationKey, InboundMessage
 from gateway.intake import Intake
-from gateway.queue import TURNS, Waker, make_celery
-from gateway.settings import load
-from gateway.store import Store
+from gateway.queue import TURNS
 from gateway.telemetry import configure_logging
 
 AT_ONCE = (1, 50)
-CONNECTIONS = 64
-"""As many as the store keeps."""
 _TEXT = "Where is my order 4711? It should have been here on Tuesday, and nobody answers the phone."
 _numbers = itertools.count(1)
 
@@ -38,11 +34,11 @@ async def run(size: int) -> Result:
     Raises StoreDown, ServerMissing, ServerFailed.
     """
     rows = []
-    async with scratch() as (folder, url), _gateway(folder, url) as intake, _client(url) as redis:
+    async with scratch() as (folder, url), front(folder, url) as gateway, _client(url) as redis:
+        sides = (partial(_stored, gateway.intake, redis, 3 * size), partial(_set, redis, 3 * size))
         for at_once in AT_ONCE:
-            rates = await in_turns(
-                [partial(_stored, intake, redis, 3 * size, at_once), partial(_set, redis, 3 * size, at_once)]
-            )
+            with _logs_thrown_away():
+                rates = await in_turns([partial(side, at_once) for side in sides])
             what = f"messages a second, {at_once} at a time"
             rows.append(Row(f"{what}: stored", rates["stored"], rates["set"], "higher"))
             rows.append(Row(f"{what}: stored and the wake-up published", rates["woken"], rates["set"], "higher"))
@@ -102,19 +98,6 @@ def _message(number: int) -> InboundMessage:
         message_id=str(number),
         sent_ms=1_700_000_000_000 + number,
     )
-
-
-@asynccontextmanager
-async def _gateway(folder: Path, url: str) -> AsyncIterator[Intake]:
-    """The intake of a gateway on `url`, with the store and the waker it has there."""
-    store = Store(url, connections=CONNECTIONS)
-    waker = Waker(make_celery(load({}, folder).broker_url(url)))
-    try:
-        with _logs_thrown_away():
-            yield Intake(store, waker)
-    finally:
-        waker.close()
-        await store.close()
 
 
 @contextmanager

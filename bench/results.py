@@ -20,6 +20,11 @@ class Row:
     """lower | higher: which way is good for us."""
 
     @property
+    def difference(self) -> float:
+        """Ours - bare: what we add, or take away."""
+        return self.ours - self.bare
+
+    @property
     def ratio(self) -> float | None:
         """Ours ÷ bare; None where the bare side came out as nothing, which happens to tiny runs."""
         return self.ours / self.bare if self.bare > 0 else None
@@ -49,6 +54,7 @@ class Result:
                     "what": row.what,
                     "threadway": round(row.ours, 4),
                     "bare": round(row.bare, 4),
+                    "difference": round(row.difference, 4),
                     "ratio": None if row.ratio is None else round(row.ratio, 3),
                     "better": row.better,
                 }
@@ -61,15 +67,16 @@ class Result:
         lines = [
             f"{self.name}, size {self.size}: threadway against {self.bare}",
             "",
-            "| | threadway | bare | threadway ÷ bare | better |",
-            "|---|--:|--:|--:|---|",
+            "| | threadway | bare | threadway − bare | threadway ÷ bare | better |",
+            "|---|--:|--:|--:|--:|---|",
         ]
         for row in self.rows:
             ratio = "–" if row.ratio is None else f"{row.ratio:.2f}"
-            lines.append(f"| {row.what} | {_short(row.ours)} | {_short(row.bare)} | **{ratio}** | {row.better} |")
+            values = " | ".join(_short(value) for value in (row.ours, row.bare, row.difference))
+            lines.append(f"| {row.what} | {values} | **{ratio}** | {row.better} |")
         return "\n".join(lines)
 
 
 def _short(value: float) -> str:
     """Three significant digits: more would claim more than one run can know."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

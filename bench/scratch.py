@@ -1,4 +1,4 @@
-"""A place of its own for each benchmark: a folder, an embedded Redis, and an environment that says nothing."""
+"""A place of its own for each benchmark: a folder, an embedded Redis, processes, an environment that says nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from gateway.domain.errors import ThreadwayError
 from gateway.redis_server import RedisServer
 from gateway.settings.layers import KNOWN
+from tests.flow.processes import Fleet, environment
 
 
 def forget_settings() -> None:
@@ -36,3 +38,19 @@ async def scratch() -> AsyncIterator[tuple[Path, str]]:
             yield folder, server.url
         finally:
             await server.stop()
+
+
+@asynccontextmanager
+async def fleet(folder: Path, url: str) -> AsyncIterator[Fleet]:
+    """Processes that work in `folder` and use the Redis at `url`; they are ended afterwards.
+
+    A TimeoutError inside becomes a ThreadwayError that tells what the processes said last.
+    """
+    processes = Fleet(folder, environment(folder, url))
+    try:
+        yield processes
+    except TimeoutError:
+        said = "\n".join(line for process in processes.processes for line in process.lines[-10:])
+        raise ThreadwayError(f"something did not come in time; the processes said last:\n{said}") from None
+    finally:
+        await processes.end()

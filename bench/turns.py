@@ -17,16 +17,11 @@ from typing import Any
 
 import aiohttp
 
+from bench.front import PATIENCE_S, Front, conversation_of, front
 from bench.results import Result, Row
-from bench.scratch import scratch
-from gateway.domain.adapter import Accepted
+from bench.scratch import fleet, scratch
 from gateway.domain.errors import ThreadwayError
-from gateway.domain.messages import ConversationKey, InboundMessage
-from gateway.intake import Intake
-from gateway.queue import Waker, make_celery
-from gateway.settings import load
-from gateway.store import Store
-from tests.flow.processes import Fleet, Process, environment, free_port, until
+from tests.flow.processes import Fleet, Process, free_port, until
 
 RUN_S = 2.0
 TEXT = f"slow {RUN_S:g}"
@@ -34,7 +29,6 @@ TEXT = f"slow {RUN_S:g}"
 REPLY = f"echo 1: {TEXT}"
 ACCEPTS = 50
 """Messages handed in at the same time."""
-PATIENCE_S = 40.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +50,10 @@ async def run(size: int) -> Result:
     """
     if not sys.platform.startswith("linux"):
         raise ThreadwayError("turns reads CPU times from /proc and needs Linux")
-    async with scratch() as (folder, url), _server(Fleet(folder, environment(folder, url))) as server:
+    async with scratch() as (folder, url), fleet(folder, url) as processes, _server(processes) as server:
         bare = await _bare(server, size)
-        ours = await _ours(server, size, folder, url)
+        async with front(folder, url) as gateway:
+            ours = await _ours(server, gateway, size)
     return Result("turns", size, "the SDK's calls in one process, a look every 0.5 s", tuple(_rows(ours, bare, size)))
 
 
@@ -97,20 +92,14 @@ class _Upstream:
 
 @asynccontextmanager
 async def _server(fleet: Fleet) -> AsyncIterator[_Upstream]:
-    """The server as the upstream of the fleet's processes, all of which are ended afterwards."""
+    """The server as the upstream of the fleet's processes."""
     port = free_port()
-    try:
-        server = await fleet.start("server", ["-m", "bench.server", str(port)])
-        await server.until_line("ready")
-        url = f"http://127.0.0.1:{port}"
-        fleet.env |= {"THREADWAY_BACKEND": "assistants", "OPENAI_BASE_URL": f"{url}/v1", "THREADWAY_MODEL": "fake"}
-        async with aiohttp.ClientSession() as http:
-            yield _Upstream(fleet, url, http)
-    except TimeoutError:
-        said = "\n".join(line for process in fleet.processes for line in process.lines[-10:])
-        raise ThreadwayError(f"something did not come in time; the processes said last:\n{said}") from None
-    finally:
-        await fleet.end()
+    server = await fleet.start("server", ["-m", "bench.server", str(port)])
+    await server.until_line("ready")
+    url = f"http://127.0.0.1:{port}"
+    fleet.env |= {"THREADWAY_BACKEND": "assistants", "OPENAI_BASE_URL": f"{url}/v1", "THREADWAY_MODEL": "fake"}
+    async with aiohttp.ClientSession() as http:
+        yield _Upstream(fleet, url, http)
 
 
 async def _bare(server: _Upstream, size: int) -> Side:
@@ -120,50 +109,31 @@ async def _bare(server: _Upstream, size: int) -> Side:
     return await server.side(cpu_s=told["cpu_s"], wall_s=told["wall_s"], looks_before=warm_up_looks, seen=told["seen"])
 
 
-async def _ours(server: _Upstream, size: int, folder: Path, url: str) -> Side:
+async def _ours(server: _Upstream, gateway: Front, size: int) -> Side:
     worker = await server.fleet.worker("-c", str(size))
-    store = Store(url)
-    waker = Waker(make_celery(load({}, folder).broker_url(url)))
-    intake = Intake(store, waker)
-    try:
-        await _say(intake, "warm-up", "hello")  # makes the assistant's definition, opens connections
-        await _heard(store, "warm-up")
-        await _finished(worker, 1)
-        looks = (await server.log())["looks"]
-        cpu_s, wall_s = _cpu_s(worker), time.monotonic()
-        await _hand_in(intake, size)
-        for number in range(size):
-            assert await _heard(store, f"p{number}") == REPLY
-        finished = await _finished(worker, 1 + size)
-        cpu_s = _cpu_s(worker) - cpu_s
-        wall_s = max(finished.values()) - wall_s
-        seen = {name: at for name, at in finished.items() if name != "console:warm-up"}
-        return await server.side(cpu_s=cpu_s, wall_s=wall_s, looks_before=looks, seen=seen)
-    finally:
-        waker.close()
-        await store.close()
+    await gateway.say("warm-up", "hello")
+    await gateway.heard("warm-up")  # the assistant's definition is made, connections are open
+    await _finished(worker, 1)
+    looks = (await server.log())["looks"]
+    cpu_s, wall_s = _cpu_s(worker), time.monotonic()
+    await _hand_in(gateway, size)
+    for number in range(size):
+        assert await gateway.heard(f"p{number}") == REPLY
+    finished = await _finished(worker, 1 + size)
+    cpu_s = _cpu_s(worker) - cpu_s
+    wall_s = max(finished.values()) - wall_s
+    seen = {name: at for name, at in finished.items() if name != conversation_of("warm-up")}
+    return await server.side(cpu_s=cpu_s, wall_s=wall_s, looks_before=looks, seen=seen)
 
 
-async def _hand_in(intake: Intake, size: int) -> None:
+async def _hand_in(gateway: Front, size: int) -> None:
     numbers = iter(range(size))
 
     async def person() -> None:
         for number in numbers:
-            await _say(intake, f"p{number}", TEXT)
+            await gateway.say(f"p{number}", TEXT)
 
     await asyncio.gather(*(person() for _ in range(ACCEPTS)))
-
-
-async def _say(intake: Intake, user: str, text: str) -> None:
-    message = InboundMessage(ConversationKey(f"console:{user}"), (f"console:{user}:1",), text, author_id=user)
-    assert await intake.accept(message) is Accepted.STORED
-
-
-async def _heard(store: Store, user: str) -> str:
-    async with asyncio.timeout(PATIENCE_S):
-        while (reply := await store.mailbox.take(user, 2.0)) is None:
-            pass
-        return reply
 
 
 async def _finished(worker: Process, count: int) -> dict[str, float]:
