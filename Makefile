@@ -6,6 +6,8 @@ PYTHON ?=
 CANDIDATES := python3.13 python3.12 python3.11 python3
 # Test processes that run side by side; 0 runs everything in one.
 PARALLEL ?= 2
+# More options of `make chaos`, as in CHAOS="--power-cuts 100 --no-zombies"; its --help lists them.
+CHAOS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,7 +27,7 @@ export UV_SYSTEM_CERTS ?= 1
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: setup run test check fmt bench screenshots clean help
+.PHONY: setup run test check fmt bench chaos screenshots clean help
 
 setup: $(VENV)/.run ## set up only; afterwards .venv/bin/threadway works
 	@echo "ready: $(BIN)/threadway --help" >&2
@@ -49,6 +51,10 @@ fmt: $(DEV) ## format and repair what ruff can
 
 bench: $(DEV) ## run the benchmarks
 	$(BIN)/python -m bench
+
+chaos: $(DEV) ## kill everything at random and count what is lost: SECONDS=60 SEED= LEASE=3 REDIS=
+	@$(BIN)/python -m tests.chaos.run --seconds $(or $(SECONDS),60) --lease $(or $(LEASE),3) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(REDIS),--redis-server $(REDIS)) $(CHAOS)
 
 screenshots: $(DEV) ## take the pictures in docs/img again (needs Chromium)
 	$(BIN)/python docs/screenshots.py

@@ -186,6 +186,7 @@ class Worker:
             while_running=settings.conversations.while_running,
             doubts={"telegram": settings.delivery.telegram},
             later=self._wake_later,
+            crowded=lambda: self.turns.crowded,
         )
 
     async def hand_over(self) -> None:

@@ -32,6 +32,11 @@ class Budget:
         """How many more could begin now."""
         return self.limit - len(self._active)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether somebody waits for a place."""
+        return bool(self._waiting)
+
     async def run(self, name: str, body: Callable[[str], Awaitable[None]]) -> str:
         """Work on `name` if the budget allows, else return at once; what is refused stays due and is woken later.
 

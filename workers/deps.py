@@ -55,6 +55,8 @@ class Deps:
     """Adapter name → what follows a post whose outcome nobody knows; a notice where none is named."""
     later: Callable[[ConversationKey, float], None] = lambda key, in_s: None
     """Wake a conversation in so many seconds: a courtesy, the sweep would find it as well."""
+    crowded: Callable[[], bool] = lambda: False
+    """Whether other conversations wait for a place in this process."""
 
     def adapter(self, key: ConversationKey) -> Adapter | None:
         """The platform of a conversation, None where this worker does not have it."""

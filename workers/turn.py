@@ -49,7 +49,7 @@ KEEP_REPLY_S = 26 * 3600.0
 
 
 async def work(key: ConversationKey, deps: Deps) -> None:
-    """Work through one conversation's mail until nothing waits.
+    """Work through one conversation's mail until nothing waits, or others wait for the place.
 
     Safe to call twice and at any time: a second caller finds the lease held and returns. Whatever ends it early, mail
     and turn stay stored and the sweep wakes somebody. Raises StoreDown when nothing could be taken.
@@ -68,6 +68,9 @@ async def work(key: ConversationKey, deps: Deps) -> None:
             return
         except StoreDown as away:
             log.warning("turn.interrupted", turn=turn.id, conversation=key, why=str(away))
+            return
+        if deps.crowded():  # one who writes without end must not keep a place for ever
+            deps.later(key, 0.0)
             return
 
 

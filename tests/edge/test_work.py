@@ -423,3 +423,14 @@ async def test_a_chat_that_moved_while_a_user_waits_does_not_break_the_turn(
         await work(KEY, at.deps)
         state = await at.store.conversations.progress(KEY)
         assert ("lease" in state, state["tries"]) == (False, "0"), "parked"
+
+
+async def test_a_conversation_with_more_mail_gives_its_place_to_those_who_wait(at: Bench) -> None:
+    later: list[tuple[ConversationKey, float]] = []
+    crowded = replace(at.deps, crowded=lambda: True, later=lambda key, in_s: later.append((key, in_s)), max_batch=1)
+    await at.say("one")
+    await at.say("two")
+    await work(KEY, crowded)
+    assert (await at.heard(), later) == ("echo 1: one", [(KEY, 0.0)])
+    await work(KEY, replace(crowded, crowded=lambda: False))
+    assert await at.heard() == "echo 2: two"
