@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from gateway.domain import crash
 from gateway.domain.adapter import Adapter
@@ -16,10 +17,8 @@ from workers.backends import RunStatus, RunView, ToolCall, ToolOutput
 from workers.deps import AssistantPlan, Deps, Reply
 from workers.progress import Progress
 from workers.starting import lost_run, the_run
-from workers.steering import reject, steer
+from workers.steering import LARGEST_BATCH, reject, steer
 from workers.wait import Interruption, follow, patiently
-
-_JOINING = (WhileRunning.STEER, WhileRunning.INTERRUPT)
 
 
 async def ask_backend(progress: Progress, deps: Deps, adapter: Adapter) -> Reply:
@@ -32,26 +31,20 @@ async def ask_backend(progress: Progress, deps: Deps, adapter: Adapter) -> Reply
     if turn.run is None and hold.stop.is_set():
         return await _stop_before_the_run(progress, deps)
     view = await the_run(progress, deps, plan)
+    heed = {Interruption.STOP} if deps.while_running is WhileRunning.QUEUE else {Interruption.STOP, Interruption.MAIL}
     while True:
         thread, run = turn.thread, turn.run
         assert thread is not None
         assert run is not None
-        seen = Interruption.MAIL if turn.steering else await _follow(progress, deps, thread, view)
+        seen = Interruption.MAIL if turn.steering else await _follow(progress, deps, thread, view, heed)
         if isinstance(seen, RunView) and seen.status is RunStatus.NEEDS_ACTION and hold.stop.is_set():
             seen = Interruption.STOP
-        if seen is Interruption.MAIL and deps.while_running is WhileRunning.REJECT and not turn.steering:
-            await reject(progress, deps, adapter)
-            view = RunView(run, RunStatus.WORKING)
-            continue
         if seen is Interruption.MAIL:
-            after = await steer(progress, deps, thread, run)
-            if after is None:
-                view = await the_run(progress, deps, plan)
+            after = await _mail(progress, deps, adapter, thread, run, heed)
+            if after is None or after.status is RunStatus.WORKING:
+                view = after or await the_run(progress, deps, plan)
                 continue
-            if not after.status.final:
-                view = after
-                continue
-            if after.status in (RunStatus.DONE, RunStatus.INCOMPLETE) and deps.while_running is WhileRunning.INTERRUPT:
+            if after.status is not RunStatus.CANCELLED and deps.while_running is WhileRunning.INTERRUPT:
                 return Reply("", "interrupted")
             seen = after
         if isinstance(seen, Interruption):
@@ -65,7 +58,23 @@ async def ask_backend(progress: Progress, deps: Deps, adapter: Adapter) -> Reply
         view = await _act(progress, deps, plan, thread, seen)
 
 
-async def _follow(progress: Progress, deps: Deps, thread: ThreadId, view: RunView) -> RunView | Interruption:
+async def _mail(
+    progress: Progress, deps: Deps, adapter: Adapter, thread: ThreadId, run: RunId, heed: set[Interruption]
+) -> RunView | None:
+    """Newer messages have come in: turn them away, or let them join. None: they have joined, a new run is wanted."""
+    # What can neither join nor be turned away is not heeded again: it would interrupt us before every look.
+    if deps.while_running is WhileRunning.REJECT and not progress.turn.steering:
+        if not await reject(progress, deps, adapter):
+            heed.discard(Interruption.MAIL)
+        return RunView(run, RunStatus.WORKING)
+    if len(progress.turn.batch) >= LARGEST_BATCH:
+        heed.discard(Interruption.MAIL)
+    return await steer(progress, deps, thread, run)
+
+
+async def _follow(
+    progress: Progress, deps: Deps, thread: ThreadId, view: RunView, heed: Collection[Interruption]
+) -> RunView | Interruption:
     """Wait until the run wants something from us, or somebody wants something from the run."""
     turn = progress.turn
 
@@ -74,7 +83,6 @@ async def _follow(progress: Progress, deps: Deps, thread: ThreadId, view: RunVie
         progress.trace("looked")
 
     age_s = (progress.now_ms - turn.started_ms) / 1000
-    heed = (Interruption.STOP,)
     crash.at("run.follow")
     return await follow(
         deps.backend,
@@ -85,7 +93,7 @@ async def _follow(progress: Progress, deps: Deps, thread: ThreadId, view: RunVie
         age_s=age_s,
         left_s=deps.turn_timeout_s - age_s,
         looked=looked,
-        heed=heed if deps.while_running is WhileRunning.QUEUE else (*heed, Interruption.MAIL),
+        heed=heed,
     )
 
 

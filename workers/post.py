@@ -55,8 +55,7 @@ async def post_reply(
         PARTS.labels(adapter.name, "unknown" if platform_id == UNKNOWN else "posted").inc()
         progress.trace("posted", part=number + 1, of=len(turn.parts), id=platform_id)
     if UNKNOWN in turn.posted.values():
-        again = Offer(phrases.SHOW_AGAIN, Command.LAST, turn.id)
-        await tell(progress, adapter, phrases.UNSURE, "unsure", offers=(again,))
+        await _tell_unsure(progress, adapter)
 
 
 def is_posted(turn: Turn, number: int) -> bool:
@@ -71,7 +70,6 @@ async def tell(
     notice: str,
     *,
     to: Destination | None = None,
-    offers: tuple[Offer, ...] = (),
 ) -> None:
     """Say one of our own sentences, at most once a turn: better not at all than twice. Raises as Adapter.post."""
     turn = progress.turn
@@ -83,9 +81,22 @@ async def tell(
     for part in adapter.render(phrase.format(turn=turn.id)):
         with progress.hold.acting():
             crash.at("notice.post")
-            await adapter.post(
-                to or destination(turn), OutboundPart(part.text, part.markup, offers), f"{turn.key}/{notice}"
-            )
+            await adapter.post(to or destination(turn), part, f"{turn.key}/{notice}")
+
+
+async def _tell_unsure(progress: Progress, adapter: Adapter) -> None:
+    """Say that a part may be missing: at least once, unlike other notices, or a part could go missing in silence."""
+    turn = progress.turn
+    if "unsure" in turn.notices:
+        return
+    again = Offer(phrases.SHOW_AGAIN, Command.LAST, turn.id)
+    for part in adapter.render(phrases.UNSURE.format(turn=turn.id)):
+        with progress.hold.acting():
+            crash.at("unsure.post")
+            await adapter.post(destination(turn), OutboundPart(part.text, part.markup, (again,)), f"{turn.key}/unsure")
+    crash.at("unsure.keep")
+    await progress.step({"no:unsure": 1})
+    turn.notices.add("unsure")
 
 
 class _Poster:
@@ -170,7 +181,7 @@ class _Poster:
         turn.part_intended = self._number  # after the write: until then nothing can have been sent
         try:
             return await self._send(part)
-        except (RateLimited, Unreachable):  # surely not sent: the next attempt need not look
+        except (RateLimited, Unreachable, DeliveryRefused):  # surely not sent: the next attempt need not look
             turn.part_intended = -1
             crash.at("part.not_sent")
             await self._progress.step({"psend": ""})

@@ -68,25 +68,30 @@ async def _waiting(progress: Progress, deps: Deps) -> bool:
     return bool(await deps.store.turns.behind(progress.turn.lease, 1))
 
 
-async def reject(progress: Progress, deps: Deps, adapter: Adapter) -> None:
-    """Turn away what came in, and say so. Whoever dies in between leaves it in the inbox: it is answered after all."""
+async def reject(progress: Progress, deps: Deps, adapter: Adapter) -> bool:
+    """Turn away what came in, and say so; False when it stays. Whoever dies in between leaves it in the inbox: it is
+    answered after all."""
     turn = progress.turn
     progress.hold.mail.clear()
     crash.at("reject.look")
     envelopes = await deps.store.turns.behind(turn.lease, LARGEST_BATCH)
     if not envelopes:
-        return
+        return True  # deleted meanwhile
     try:
         last = envelope_message(envelopes[-1])
     except (ValueError, KeyError, TypeError):
-        return  # of another version: its workers know what to do with it
+        return False  # of another version: its workers know what to do with it
+    notice = f"rejected:{last.event_id}"
+    if notice in turn.notices:
+        return False  # by a worker that died over it, perhaps before it was told: it is answered after all
     to = Destination(turn.conversation, last.reply_to)
     try:
-        await tell(progress, adapter, phrases.REJECTED, f"rejected:{last.event_id}", to=to)
+        await tell(progress, adapter, phrases.REJECTED, notice, to=to)
     except (Retryable, Refused, TokenRefused) as silent:  # not told, so not turned away
         log.warning("turn.could_not_tell", turn=turn.id, error=type(silent).__name__)
-        return
+        return False
     crash.at("reject.remove")
     count = await deps.store.turns.reject(turn.lease, envelopes)
     log.info("turn.rejected", turn=turn.id, messages=count)
     progress.trace("rejected", messages=count)
+    return True

@@ -1,0 +1,1 @@
+"""Proofs by killing: at each crash point in turn (here), and at random (in `run`)."""
