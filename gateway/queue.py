@@ -31,6 +31,9 @@ def make_celery(broker_url: str, *, task_cls: type[CeleryTask] | None = None) ->
     )
     on_redis = broker_url.startswith(("redis", "rediss", "sentinel"))
     app.conf.update(
+        # Celery itself reads CELERY_BROKER_URL, before what it is given: "unix://…", which is not its spelling.
+        broker_read_url=broker_url,
+        broker_write_url=broker_url,
         task_default_queue=TURNS,
         # With one wake-up unacknowledged, kombu's (5.7) Redis transport does not survive a broken connection: it goes
         # to restore it over the one that is gone, and the worker's consumer ends ("Unrecoverable error"). Early ack

@@ -135,11 +135,13 @@ class Worker:
         self._begin(wake())
 
     def _wake_turn(self, conversation: ConversationKey) -> None:
-        """The sweep's wake-ups. A broker that does not take them (away, or full as the Redis it is) keeps nobody from
-        his answer: what it should have brought is begun here and now, and published all the same, to learn when it is
-        back."""
-        self.waker.wake_turn(conversation)
-        if not self.waker.healthy:
+        """What the sweep found is begun here while there is room: a wake-up has been lost already, or a worker has
+        died, and another wake-up might take the same way. A broker that takes none keeps nobody from his answer; it is
+        asked all the same, to learn when it is back."""
+        room = self.turns.free > 0
+        if not room or not self.waker.healthy:
+            self.waker.wake_turn(conversation)
+        if room or not self.waker.healthy:
             self._begin(self.turn(conversation))
 
     def _wake_run(self, run_id: str) -> None:

@@ -78,9 +78,13 @@ async def _follow(
     """Wait until the run wants something from us, or somebody wants something from the run."""
     turn = progress.turn
 
-    def looked() -> None:
+    async def looked(seen: RunView) -> None:
         turn.failing_since_ms = turn.failures = 0  # the next trouble is a new one
         progress.trace("looked")
+        if turn.tries > 1 and seen.status is RunStatus.WORKING:
+            turn.tries = 1  # it only waits: whatever killed its workers, it was not this turn
+            crash.at("run.innocent")
+            await progress.step({"tries": 1})
 
     age_s = (progress.now_ms - turn.started_ms) / 1000
     crash.at("run.follow")

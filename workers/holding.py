@@ -87,8 +87,9 @@ class Hold:
     def drop(self) -> None:
         """The lease is lost: end the turn at its next await."""
         self._lost = True
-        if self._cancel:
-            self._cancel()
+        cancel, self._cancel = self._cancel, None  # once: a second cancellation would outlive the end of the first
+        if cancel:
+            cancel()
 
 
 class Keeper:
@@ -148,6 +149,7 @@ class Keeper:
             await self._store.turns.park(hold.lease, delay_s, heard=True)
         except LeaseLost:
             return False  # it came to its end meanwhile
+        log.info("turn.handed_over", conversation=hold.lease.conversation, for_s=delay_s)
         return True
 
     def nudged(self, nudge: Nudge, conversation: ConversationKey) -> None:
@@ -157,14 +159,14 @@ class Keeper:
 
     async def beat(self) -> None:
         """One heartbeat. Raises StoreDown, after dropping what could not be renewed in time."""
+        self._drop_lost()  # before the beat: it would give a lease that has ended a second life, which nobody uses
         holds = {hold.lease: hold for hold in self._holds.values()}
         asked_at = self._clock.monotonic()
         try:
             beats = await self._store.leases.renew(list(holds), lease_s=self._lease_s) if holds else {}
-        finally:
-            for hold in holds.values():
-                if hold.lost and hold._cancel:
-                    hold.drop()
+        except StoreDown:
+            self._drop_lost()
+            raise
         for lease, beat in beats.items():
             hold = holds[lease]
             if not beat & Beat.OURS:
@@ -177,6 +179,11 @@ class Keeper:
                 hold.stop.set()
             if beat & Beat.MAIL:
                 hold.mail.set()
+
+    def _drop_lost(self) -> None:
+        for hold in list(self._holds.values()):
+            if hold.lost:
+                hold.drop()
 
     async def run(self) -> None:
         """Beat until cancelled; Redis being away ends leases by the clock, not this loop."""

@@ -46,9 +46,9 @@ async def post_reply(
     for number, raw in enumerate(turn.parts):
         if is_posted(turn, number):
             continue
-        if dropped():
+        if dropped() and number not in turn.posted:  # a placeholder that stands there becomes its text all the same
             log.info("turn.interrupted_reply", turn=turn.id, part=number, of=len(turn.parts))
-            return
+            break
         poster = _Poster(progress, adapter, number, OutboundPart.from_json(raw), doubt)
         crash.at("part.begin")
         platform_id = await patiently(lambda _, poster=poster: poster.attempt(), progress.hold, pace)  # type: ignore[misc]
@@ -187,7 +187,8 @@ class _Poster:
             await self._progress.step({"psend": ""})
             raise
         except Ambiguous as trouble:
-            self._progress.hold.unsettled = True
+            # Whoever cannot ask the platform gains nothing by waiting until there is an answer.
+            self._progress.hold.unsettled = isinstance(self._adapter, FindingPosted)
             log.warning("part.ambiguous", turn=turn.id, part=self._number, error=str(trouble))
             raise
 

@@ -42,6 +42,7 @@ class Progress:
         """Write fields of the turn ("" deletes one). Raises LeaseLost, StoreDown."""
 
         async def write() -> None:
+            self._check()
             asked_at = self._clock.monotonic()
             crash.at("progress.step")
             if await self._store.turns.step(self.turn.lease, fields, lease_s=self._lease_s):
@@ -63,6 +64,7 @@ class Progress:
 
         Raises LeaseLost, StoreDown.
         """
+        self._check()
         asked_at = self._clock.monotonic()
         joined = await self._patiently(
             lambda: self._store.turns.extend(self.turn.lease, max_batch=max_batch, lease_s=self._lease_s)
@@ -75,8 +77,7 @@ class Progress:
 
         Raises LeaseLost, StoreDown.
         """
-        if self.hold.lost:
-            raise LeaseLost(self.turn.conversation)
+        self._check()
         return await self._patiently(
             lambda: self._store.turns.finish(
                 self.turn.lease,
@@ -100,6 +101,11 @@ class Progress:
                 if self.hold.lost:
                     raise
             await self._clock.sleep(AGAIN_S)
+
+    def _check(self) -> None:
+        """Write nothing once the lease has ended by our clock: it would give that lease a second life in Redis."""
+        if self.hold.lost:
+            raise LeaseLost(self.turn.conversation)
 
     def trace(self, event: str, **detail: object) -> None:
         """Note an event in the timeline of every message of the batch."""

@@ -41,7 +41,7 @@ async def steer(progress: Progress, deps: Deps, thread: ThreadId, run: RunId) ->
     view = RunView(run, RunStatus.WORKING)
     crash.at("steer.follow")
     seen = await follow(
-        deps.backend, thread, view, hold, deps.pace, age_s=0.0, left_s=CANCELLING_S, looked=lambda: None, heed=()
+        deps.backend, thread, view, hold, deps.pace, age_s=0.0, left_s=CANCELLING_S, looked=_nothing, heed=()
     )
     if isinstance(seen, RunView) and seen.status in (RunStatus.DONE, RunStatus.INCOMPLETE):
         crash.at("steer.too_late")
@@ -61,6 +61,10 @@ async def steer(progress: Progress, deps: Deps, thread: ThreadId, run: RunId) ->
     log.info("turn.steered", turn=turn.id, run=run, messages=len(joined))
     progress.trace("steered", run=run, messages=len(joined))
     return None
+
+
+async def _nothing(_: RunView) -> None:
+    """A look is nothing to write down while a run is being cancelled."""
 
 
 async def _waiting(progress: Progress, deps: Deps) -> bool:

@@ -23,6 +23,8 @@ GONE_S = 2.5
 """A worker that missed three reports has no share any more. Its partitions are others' before the leases that it held
 end, also with a lease of 3 s: renewed every third of it, one lasts 2 s at least after its holder's death."""
 AGAIN_S = 1.5
+LATE_S = 0.7
+"""What another worker should have seen by now is woken by whoever sees it: that one died, or has no time."""
 LIMIT = 200
 """Wake-ups per pass at most: what is not woken now is due again in a moment, and a flood of wake-ups helps nobody."""
 LEAST = 50
@@ -68,7 +70,7 @@ class Sweep:
         if not await self._report(room > 0):
             return 0
         limit = min(LIMIT, max(LEAST, room)) if room > 0 else 0
-        found = await self._store.rounds.sweep(self._share, limit=limit, again_s=AGAIN_S)
+        found = await self._store.rounds.sweep(self._share, limit=limit, again_s=AGAIN_S, late_s=LATE_S)
         DUE.set(found.total)
         for conversation in found.conversations:
             self._wake_turn(conversation)

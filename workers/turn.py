@@ -212,7 +212,7 @@ async def _finish(progress: Progress) -> bool:
     waiting = await progress.finish(
         through_stop=turn.outcome == "stopped",
         new_thread=turn.outcome == f"command_{Command.NEW}",
-        keep_reply_s=0.0 if turn.first.command or not turn.parts else KEEP_REPLY_S,
+        keep_reply_s=KEEP_REPLY_S if turn.outcome in ("done", "incomplete") else 0.0,
     )
     crash.at("turn.finished")
     took_s = max(0.0, (progress.now_ms - (turn.started_ms or turn.taken_ms)) / 1000)

@@ -72,13 +72,13 @@ async def follow(
     *,
     age_s: float,
     left_s: float,
-    looked: Callable[[], None],
+    looked: Callable[[RunView], Awaitable[None]],
     heed: Collection[Interruption] = (Interruption.STOP,),
 ) -> RunView | Interruption:
     """Look at a run until it needs tool outputs or has ended, something to `heed` (STOP, MAIL) comes, or `left_s` has
     passed.
 
-    `age_s` is the run's age now; `looked` is called after each look. Raises what `patiently` and Backend.look raise.
+    `age_s` is the run's age now; `looked` is awaited after each look. Raises what `patiently` and Backend.look raise.
     """
     run: RunId = view.id
     begun = pace.clock.monotonic()
@@ -90,7 +90,7 @@ async def follow(
             return heard
         view = await patiently(lambda _: backend.look(thread, run), hold, pace)
         LOOKS.inc()
-        looked()
+        await looked(view)
     return view
 
 

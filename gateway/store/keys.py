@@ -13,6 +13,8 @@ from gateway.domain.messages import ConversationKey
 PARTITIONS = 64
 DEDUPE_S = 26 * 3600
 """Telegram keeps an update for 24 h and Slack retries within minutes; two hours on top for clocks and pauses."""
+AMENDED_S = 600
+"""Slack's last retry of an event comes about six minutes after the first."""
 MAILBOX_S = 3600
 """What the terminal did not fetch for an hour, nobody waits for."""
 DEAD_S = 30 * 24 * 3600
@@ -45,6 +47,11 @@ def state(conversation: ConversationKey) -> str:
 def dedupe(conversation: ConversationKey, name: str) -> str:
     """String, gone after DEDUPE_S: this message was stored."""
     return f"{_base(partition(conversation))}d:{conversation}:{name}"
+
+
+def amended(conversation: ConversationKey, message_id: str) -> str:
+    """String, gone after AMENDED_S: an edit or a deletion whose message may come after it."""
+    return f"{_base(partition(conversation))}a:{conversation}:{message_id}"
 
 
 def threads(conversation: ConversationKey) -> str:

@@ -69,14 +69,15 @@ class Rounds:
         since_ms = int(seconds) * 1000 + int(micros) // 1000 - int(within_s * 1000)
         return int(await self._call("ZCOUNT", keys.WORKERS, since_ms, "+inf"))
 
-    async def sweep(self, partitions: Sequence[int], *, limit: int, again_s: float) -> Due:
-        """Up to `limit` of what is due and unheld in `partitions`, in one round trip.
+    async def sweep(self, partitions: Sequence[int], *, limit: int, again_s: float, late_s: float) -> Due:
+        """Up to `limit` of what is due and unheld in `partitions`, and since `late_s` in others', in one round trip.
 
         Each is named at most once per `again_s` over the whole fleet. No partition comes first for ever. Raises
         StoreDown, and then some may have been put off without having been named.
         """
         ours = random.sample(list(partitions), len(partitions))
-        others = set(range(keys.PARTITIONS)).difference(ours)
-        words: list[str | int] = [len(ours), limit, int(again_s * 1000)]
+        rest = sorted(set(range(keys.PARTITIONS)).difference(ours))
+        others = random.sample(rest, len(rest))
+        words: list[str | int] = [len(ours), limit, int(again_s * 1000), int(late_s * 1000)]
         total, *found = await self._sweep([keys.due(number) for number in (*ours, *others)], words)
         return Due(int(total), [ConversationKey(key) for key in found])

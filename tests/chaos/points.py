@@ -70,6 +70,7 @@ POINTS: Mapping[str, tuple[Passage, ...]] = {
     "run.keep": HELLO,
     "run.find": (Passage("stop_in_between", after="run.keep"),),
     "run.follow": HELLO,
+    "run.innocent": (Passage("patient", after="run.follow"),),
     "run.cancel": (Passage("stop"),),
     "tools.call": TOOLS,
     "tool.intend": TOOLS,

@@ -73,6 +73,15 @@ async def stop(stage: Stage) -> None:
     stage.expect(phrases.STOPPED, said="never")
 
 
+async def patient(stage: Stage) -> None:
+    """A run takes its time, and nobody interrupts it."""
+    async with stage.dying():
+        await stage.place.say("never")
+        await stage.place.running("never")
+    stage.place.backend.released = True
+    stage.expect("at last", said="never")
+
+
 async def stop_in_between(stage: Stage) -> None:
     """A run is stopped of which only the backend knows."""
 
@@ -162,7 +171,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     **{
         act.__name__: Scenario(act)
         for act in (
-            *(hello, long, slowed, tools, stop, stop_in_between, edited, last),
+            *(hello, long, slowed, tools, stop, stop_in_between, patient, edited, last),
             *mishaps.ALL,
         )
     },

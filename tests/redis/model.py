@@ -49,6 +49,10 @@ class Model:
     live: bool = False
     parked: bool = False
     """Its time has not come: put down, or a burst is being collected."""
+    amended: dict[int, tuple[str | None, int]] = field(default_factory=dict)
+    """Newest edit or deletion (None) by name and its revision, for a message that comes after it."""
+    hush: bool = False
+    """A burst began while the turn is at work: what waits when it ends waits for the rest of it."""
     stale: list[Lease] = field(default_factory=list)
 
     @property
@@ -75,6 +79,7 @@ class Model:
         self.known.add(name)
         new = Waiting.named(name, self.seq)
         idle = not self.inbox
+        self.hush = bool(self.batch) and new.kind == "m" and (self.hush or burst)
         behind = self.inbox[self.batch :]
         overtaken = list(itertools.takewhile(lambda waiting: waiting.order > new.order > 0, reversed(behind)))
         at = len(self.inbox) - len(overtaken)
@@ -94,6 +99,19 @@ class Model:
         """The first such message behind the turn at work."""
         fitting = (waiting for waiting in self.inbox[self.batch :] if waiting.name == name and waiting.kind in kinds)
         return next(fitting, None)
+
+    def remember(self, name: int, text: str | None, revision: int) -> None:
+        """An amendment came, whether its message is there or not."""
+        if name not in self.amended or self.amended[name][1] < revision:
+            self.amended[name] = (text, revision)
+
+    def settle(self, name: int) -> None:
+        """The message came, for the first time or again: what overtook it is done now."""
+        text, revision = self.amended.get(name, ("", -1))
+        if text is None:
+            self.delete(name)
+        elif revision >= 0:
+            self.edit(name, text, revision)
 
     def edit(self, name: int, text: str, revision: int) -> bool:
         found = self.find(name, "m")
@@ -151,6 +169,7 @@ class Model:
             self.mark = 0
         self.batch, self.tries, self.fields = 0, 0, {}
         self.put_down()
+        self.parked, self.hush = self.hush and bool(self.inbox), False
 
     @property
     def stop_waits(self) -> bool:

@@ -35,13 +35,13 @@ MUTANTS = (
     Mutant(
         "ingest",
         "if redis.call('EXISTS', KEYS[i]) == 1 then known",
-        "if i == 4 and redis.call('EXISTS', KEYS[i]) == 1 then known",
+        "if i == 5 and redis.call('EXISTS', KEYS[i]) == 1 then known",
         "a message known by its second name is stored again",
         scripts.test_a_message_is_stored_once_under_all_its_names,
     ),
     Mutant(
         "ingest",
-        "for i = 4, #KEYS do redis.call('SET', KEYS[i], '1', 'EX', ttl) end\n  return",
+        "for i = 5, #KEYS do redis.call('SET', KEYS[i], '1', 'EX', ttl) end\n  return",
         "return",
         "a new name of a known message is not learned",
         scripts.test_a_message_is_stored_once_under_all_its_names,
@@ -136,7 +136,21 @@ MUTANTS = (
         "",
         "mail that nobody would ever look at",
     ),
-    Mutant("ingest", "if held then return {'stored', seq, 2} end", "", "a stop does not reach who works"),
+    Mutant("ingest", "redis.call('HDEL', KEYS[2], 'hush')", "", "a command waits for the end of a burst"),
+    Mutant(
+        "ingest",
+        "{'duplicate', 0, 0, redis.call('GET', KEYS[4]) or ''}",
+        "{'duplicate', 0, 0, ''}",
+        "an edit that overtook its message is lost with the gateway that died between storing and editing",
+        mailbox.test_an_amendment_is_not_lost_with_the_gateway_that_stored_its_message,
+    ),
+    Mutant(
+        "finish",
+        "if from > now then redis.call('HSET', KEYS[2], 'until', from) end",
+        "",
+        "a burst that began during a turn is split",
+    ),
+    Mutant("ingest", "if held then return answer(2) end", "", "a stop does not reach who works"),
     Mutant("ingest", "local seq = redis.call('HINCRBY', KEYS[2], 'seq', 1)", "local seq = 7", "numbers are not unique"),
     # -- find, amend, withdraw
     Mutant(
@@ -167,13 +181,6 @@ MUTANTS = (
         "",
         "an edit is told as done and is not",
         mailbox.test_an_edit_replaces_the_text_of_a_waiting_message,
-    ),
-    Mutant(
-        "amend",
-        "#!lua\n",
-        "#!lua flags=allow-oom\n",
-        "edits fill a Redis that is full",
-        mailbox.test_a_full_redis_refuses_an_edit_but_never_a_deletion,
     ),
     Mutant(
         "withdraw",
@@ -509,11 +516,25 @@ MUTANTS = (
     Mutant("finish", "redis.call('ZREM', KEYS[3], ARGV[1])", "", "an answered conversation stays due"),
     Mutant(
         "finish",
-        "redis.call('ZADD', KEYS[3], t[1] * 1000 + math.floor(t[2] / 1000) + tonumber(ARGV[5]), ARGV[1])",
+        "redis.call('ZADD', KEYS[3], from + tonumber(ARGV[5]), ARGV[1])",
         "",
         "mail that came meanwhile waits for the end of a lease that is given back",
     ),
     # -- the fleet, dead letters, small things
+    Mutant(
+        "sweep",
+        "now - late",
+        "now",
+        "every worker wakes what is another's",
+        rounds.test_a_fleet_finds_everything_that_is_due_once,
+    ),
+    Mutant(
+        "sweep",
+        "i <= ours and now or now - late",
+        "i <= ours and now or 0",
+        "nobody looks at a dead worker's partitions until the roster knows",
+        rounds.test_what_is_late_is_found_by_anybody,
+    ),
     Mutant(
         "sweep",
         "now + tonumber(ARGV[3])",
@@ -523,7 +544,7 @@ MUTANTS = (
     ),
     Mutant(
         "sweep",
-        "left = left - math.min(left, here)",
+        "left = left - #named",
         "",
         "a sweep names more than was asked for",
         rounds.test_a_sweep_is_one_round_trip_and_names_no_more_than_asked,

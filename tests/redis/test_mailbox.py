@@ -185,7 +185,24 @@ async def test_an_edit_of_what_does_not_wait_is_nothing(store: Store) -> None:
     for name in ("77", "", "*", "2"):
         assert not await store.inbox.amend(edit(name, "text"))
         assert not await store.inbox.amend(edit(name, None))
-    assert [m.text for m in (await take(store)).batch] == ["hi", 'says "77"']
+    assert [m.text for m in (await take(store)).batch] == ["text", 'says "77"'], "the first edit came early"
+
+
+async def test_an_amendment_that_overtakes_its_message_waits_for_it(store: Store) -> None:
+    await store.inbox.amend(Amendment(KEY, "1", "newer", 2))
+    await store.inbox.amend(Amendment(KEY, "1", "older", 1))
+    await store.inbox.amend(edit("2", None))
+    await put(store, "1", "2", "3")
+    assert [m.text for m in (await take(store)).batch] == ["newer", "hi"]
+
+
+async def test_an_amendment_is_not_lost_with_the_gateway_that_stored_its_message(
+    store: Store, raw: redis.asyncio.Redis
+) -> None:
+    await put(store, "1")
+    await raw.set(keys.amended(KEY, "1"), json.dumps({"text": "new", "revision": 5}), ex=600)
+    await put(store, "1")
+    assert [m.text for m in (await take(store)).batch] == ["new"]
 
 
 async def test_messages_without_an_id_are_nobodys_to_edit(store: Store) -> None:

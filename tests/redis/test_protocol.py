@@ -120,10 +120,12 @@ class Protocol(RuleBasedStateMachine):
         done = self.ingest(model, name, burst)
         if name in model.known:
             assert done.outcome is Accepted.DUPLICATE
+            model.settle(name)
         elif len(model.inbox) >= CAP:
             assert done.outcome is Accepted.FULL
         else:
             wake, nudge, mail = model.accept(name, burst=burst)
+            model.settle(name)
             expected = Ingested(Accepted.STORED, model.seq, wake=wake, stop=nudge, mail=mail)
             assert done == expected
 
@@ -140,18 +142,22 @@ class Protocol(RuleBasedStateMachine):
         )
         return self.do(self.store.inbox.ingest(message, cap=CAP, debounce_s=LONG_S if burst else 0.0))
 
-    def amend(self, at: int, number: int, revision: int | None) -> None:
+    def amend(self, at: int, number: int, revision: int | None, full: bool = False) -> None:
         """One of those that wait, or one that nobody knows."""
         model = self.models[at]
         name = model.inbox[-1 - number].name if number < len(model.inbox) else -1
         if revision is None:
+            if not full:  # then a deletion is carried out and not remembered
+                model.remember(name, None, 0)
             assert self.do(self.store.inbox.amend(Amendment(model.key, str(name), None, 0))) == model.delete(name)
         else:
             self.edit(model, name, revision)
 
     def edit(self, model: Model, name: int, revision: int) -> None:
         amendment = Amendment(model.key, str(name), f"edit {revision}", revision)
-        assert self.do(self.store.inbox.amend(amendment)) == model.edit(name, f"edit {revision}", revision)
+        done = self.do(self.store.inbox.amend(amendment))
+        model.remember(name, amendment.text, revision)
+        assert done == model.edit(name, f"edit {revision}", revision)
 
     # -- workers -------------------------------------------------------------------------------------------------------
     def acquire(self, at: int, patient: bool = True) -> None:
@@ -276,7 +282,7 @@ class Protocol(RuleBasedStateMachine):
                     with pytest.raises(StoreDown):
                         self.edit(model, waiting.name, 1_000_000)
             works: list[Callable[[], None]] = [
-                lambda: self.amend(at, 0, None),
+                lambda: self.amend(at, 0, None, full=True),
                 lambda: self.acquire(at),
                 lambda: self.extend(at, CAP, begun=True),
                 lambda: self.reject(at, 1, 1),

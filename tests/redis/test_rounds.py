@@ -100,14 +100,16 @@ async def test_reports_are_taken_by_a_full_redis(store: Store, raw: redis.asynci
         await raw.config_set("maxmemory", "0")
 
 
-async def make_due(store: Store, raw: redis.asyncio.Redis, count: int) -> list[ConversationKey]:
+async def make_due(store: Store, raw: redis.asyncio.Redis, count: int, for_ms: int = 2000) -> list[ConversationKey]:
     """Conversations whose wake-ups got lost."""
     found = [ConversationKey(f"telegram:1:{n}:-") for n in range(count)]
     for key in found:
         await store.inbox.ingest(InboundMessage(conversation=key, dedupe_keys=(key,), text="hi", author_id="1"))
+    seconds, micros = await raw.time()
+    since = seconds * 1000 + micros // 1000 - for_ms
     for name in await raw.keys("tw:{*}:due"):
         for member in await raw.zrange(name, 0, -1):
-            await raw.zadd(str(name), {str(member): 1})
+            await raw.zadd(str(name), {str(member): since})
     return found
 
 
@@ -116,24 +118,34 @@ async def test_a_fleet_finds_everything_that_is_due_once(store: Store, raw: redi
     roster = ["a", "b", "c"]
     seen: list[ConversationKey] = []
     for worker in roster:
-        found = await store.rounds.sweep(share(worker, roster), limit=100, again_s=60)
+        found = await store.rounds.sweep(share(worker, roster), limit=100, again_s=60, late_s=60)
+        assert {partition(key) for key in found.conversations} <= set(share(worker, roster))
         assert found.total == len(due) - len(seen), "of all partitions: somebody has to see that nobody has room"
         seen += found.conversations
     assert sorted(seen) == sorted(due)
-    assert (await store.rounds.sweep(ALL, limit=100, again_s=60)).conversations == []
+    assert (await store.rounds.sweep(ALL, limit=100, again_s=60, late_s=60)).conversations == []
+
+
+async def test_what_is_late_is_found_by_anybody(store: Store, raw: redis.asyncio.Redis) -> None:
+    """Its worker is dead, and the roster does not know it yet."""
+    due = await make_due(store, raw, 40)
+    found = await store.rounds.sweep([], limit=30, again_s=60, late_s=1)
+    rest = await store.rounds.sweep([0], limit=30, again_s=60, late_s=1)
+    assert (len(found.conversations), len(rest.conversations)) == (30, 10)
+    assert sorted([*found.conversations, *rest.conversations]) == sorted(due)
 
 
 async def test_a_sweep_is_one_round_trip_and_names_no_more_than_asked(store: Store, raw: redis.asyncio.Redis) -> None:
     due = await make_due(store, raw, 40)
-    await store.rounds.sweep([0], limit=0, again_s=60)  # the script is known now
+    await store.rounds.sweep([0], limit=0, again_s=60, late_s=60)  # the script is known now
     await raw.config_resetstat()
-    found = await store.rounds.sweep(ALL, limit=7, again_s=60)
+    found = await store.rounds.sweep(ALL, limit=7, again_s=60, late_s=60)
     assert (len(found.conversations), found.total) == (7, 40)
     calls = await raw.info("commandstats")
     assert calls["cmdstat_evalsha"]["calls"] == 1
-    nothing = await store.rounds.sweep([], limit=100, again_s=60)
+    nothing = await store.rounds.sweep([], limit=100, again_s=60, late_s=60)
     assert (nothing.conversations, nothing.total) == ([], 33)
-    rest = await store.rounds.sweep(ALL, limit=100, again_s=60)
+    rest = await store.rounds.sweep(ALL, limit=100, again_s=60, late_s=60)
     assert sorted([*found.conversations, *rest.conversations]) == sorted(due)
 
 
@@ -141,7 +153,7 @@ async def test_no_partition_comes_first_for_ever(store: Store, raw: redis.asynci
     due = await make_due(store, raw, 30)
     first = set()
     for _ in range(30):
-        (found,) = (await store.rounds.sweep(ALL, limit=1, again_s=0)).conversations
+        (found,) = (await store.rounds.sweep(ALL, limit=1, again_s=0, late_s=60)).conversations
         first.add(partition(found))
     assert len(first) > 3
     assert first <= {partition(key) for key in due}
@@ -170,7 +182,7 @@ class Sweeper:
 async def test_workers_wake_for_their_own_share_alone(store: Store, raw: redis.asyncio.Redis) -> None:
     a, b = Sweeper(store, "a"), Sweeper(store, "b")
     assert await a.sweep.once() + await b.sweep.once() == 0, "both are on the roster now"
-    due = await make_due(store, raw, 40)
+    due = await make_due(store, raw, 40, for_ms=0)  # not late yet
     for one in (a, b):
         await one.sweep.once()
     assert sorted(a.woken + b.woken) == sorted(due)

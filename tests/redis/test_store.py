@@ -118,7 +118,7 @@ async def test_a_parked_turn_waits_its_time_and_does_not_count_as_a_failure(stor
     later = await store.leases.acquire(KEY, lease_s=LEASE_S)
     assert isinstance(later, NotYet)
     assert 50 < later.in_s <= 60
-    assert (await store.rounds.sweep(ALL, limit=10, again_s=1)).conversations == []
+    assert (await store.rounds.sweep(ALL, limit=10, again_s=1, late_s=60)).conversations == []
     await store.inbox.ingest(message("2", command=Command.STOP))
     again = await take(store)
     assert (again.tries, again.failures, again.stop_requested) == (1, 3, True)
@@ -226,16 +226,16 @@ async def test_the_sweep_names_what_is_due_once_per_interval(store: Store, raw: 
     keys = [ConversationKey(f"telegram:1:{n}:-") for n in range(20)]
     for key in keys:
         await store.inbox.ingest(message(str(key), key=key))
-    assert (await store.rounds.sweep(ALL, limit=50, again_s=5)).conversations == [], (
+    assert (await store.rounds.sweep(ALL, limit=50, again_s=5, late_s=60)).conversations == [], (
         "their wake-ups still have their chance"
     )
     seconds, _ = await raw.time()
     for name in await raw.keys("tw:{*}:due"):
         for member in await raw.zrange(name, 0, -1):
             await raw.zadd(str(name), {str(member): seconds * 1000 - GRACE_MS})
-    found = await store.rounds.sweep(ALL, limit=50, again_s=5)
+    found = await store.rounds.sweep(ALL, limit=50, again_s=5, late_s=60)
     assert (sorted(found.conversations), found.total) == (sorted(keys), 20)
-    assert (await store.rounds.sweep(ALL, limit=50, again_s=5)).conversations == []
+    assert (await store.rounds.sweep(ALL, limit=50, again_s=5, late_s=60)).conversations == []
     assert (await take(store, keys[0])).batch, "being put off by a sweep does not keep anybody from the mail"
 
 
@@ -244,7 +244,7 @@ async def test_an_ended_lease_makes_the_conversation_due(store: Store) -> None:
     await take(store, lease_s=0.001)
     found: list[ConversationKey] = []
     while not found:
-        found = (await store.rounds.sweep(ALL, limit=50, again_s=5)).conversations
+        found = (await store.rounds.sweep(ALL, limit=50, again_s=5, late_s=60)).conversations
     assert found == [KEY]
 
 

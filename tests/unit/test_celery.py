@@ -29,6 +29,14 @@ def test_wake_ups_are_acknowledged_early_and_leave_nothing_behind(broker: str) -
     assert not conf.worker_send_task_events
 
 
+def test_a_socket_is_spelled_as_celery_wants_it_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery reads CELERY_BROKER_URL itself, before what it is given."""
+    monkeypatch.setenv("CELERY_BROKER_URL", "unix:///tmp/nowhere.sock")
+    celery = make_celery("redis+socket:///tmp/nowhere.sock")
+    assert celery.connection_for_read().as_uri() == "redis+socket:///tmp/nowhere.sock"
+    assert celery.connection_for_write().as_uri() == "redis+socket:///tmp/nowhere.sock"
+
+
 def test_on_redis_nothing_is_fetched_ahead_and_nothing_is_kept_to_be_acknowledged() -> None:
     """An unacknowledged message ends the consumer when the connection breaks (tests/flow/test_broker.py)."""
     queues = make_celery(REDIS).amqp.queues

@@ -9,7 +9,7 @@
 -- new_thread "1": the next turn opens a new thread; the old id is kept for export.
 -- keep_reply_ms > 0: the turn's parts, if it has any, are kept for as long under `last`.
 -- Why one script: a message that lands between "the inbox is empty" and "not due any more" would wait for ever.
-local held = redis.call('HMGET', KEYS[2], 'fence', 'lease', 'n', 'stop', 'thread', 'parts')
+local held = redis.call('HMGET', KEYS[2], 'fence', 'lease', 'n', 'stop', 'thread', 'parts', 'hush')
 if held[1] ~= ARGV[2] or not held[2] or not held[3] then return -1 end
 local n = tonumber(held[3])
 local behind = held[4] and redis.call('LRANGE', KEYS[1], n, -1) or {}
@@ -44,6 +44,9 @@ if waiting == 0 then
   redis.call('ZREM', KEYS[3], ARGV[1])
 else
   local t = redis.call('TIME')
-  redis.call('ZADD', KEYS[3], t[1] * 1000 + math.floor(t[2] / 1000) + tonumber(ARGV[5]), ARGV[1])
+  local now = t[1] * 1000 + math.floor(t[2] / 1000)
+  local from = math.max(now, tonumber(held[7] or '0'))
+  if from > now then redis.call('HSET', KEYS[2], 'until', from) end -- a burst is being collected
+  redis.call('ZADD', KEYS[3], from + tonumber(ARGV[5]), ARGV[1])
 end
 return waiting
