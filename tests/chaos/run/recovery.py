@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from tests.chaos.run.history import Blow, Outage, Said
 
 TAKEN = "turn.taken"
+HANDED_OVER = "turn.handed_over"
+DOUBTFUL = "doubtful hand-over"
+"""One that is put off on purpose: a call of the turn may still be on its way, and be missed by whoever looked at once."""
 ENDED = frozenset(
     {"turn.finished", "turn.parked", "turn.dropped", "turn.given_up", "turn.interrupted", "turn.no_adapter"}
 )
@@ -22,7 +25,7 @@ class Recovery:
     """One turn that a blow left without its worker."""
 
     kind: str
-    """kill (a stop longer than the lease as well) | hand-over"""
+    """kill (a stop longer than the lease as well) | hand-over | DOUBTFUL"""
     turn: str
     at: float
     took_s: float
@@ -33,7 +36,10 @@ class Recovery:
 def recoveries(log: Iterable[Said], blows: Iterable[Blow], outages: Sequence[Outage]) -> list[Recovery]:
     """For each worker that was killed, stopped or told to end: each turn it held until then, and who took it next."""
     steps: dict[str, list[Said]] = defaultdict(list)
+    put_off: set[tuple[int, object]] = set()
     for said in log:
+        if said.event == HANDED_OVER and said.fields.get("for_s"):
+            put_off.add((said.pid, said.fields.get("conversation")))
         if said.event == TAKEN or said.event in ENDED:
             steps[str(said.fields.get("turn"))].append(said)
     for of_turn in steps.values():
@@ -48,7 +54,10 @@ def recoveries(log: Iterable[Said], blows: Iterable[Blow], outages: Sequence[Out
                 continue
             if taken := next((s for s in of_turn if s.at > blow.at and s.event == TAKEN), None):
                 away = any(o.began <= taken.at and o.ended >= blow.at for o in outages)
-                found.append(Recovery(KINDS[blow.kind], turn, blow.at, taken.at - blow.at, away))
+                kind = KINDS[blow.kind]
+                if kind == "hand-over" and (blow.pid, held[-1].fields.get("conversation")) in put_off:
+                    kind = DOUBTFUL
+                found.append(Recovery(kind, turn, blow.at, taken.at - blow.at, away))
     return found
 
 

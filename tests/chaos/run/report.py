@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.domain.pacing import CALL_SHARE
 from tests.chaos.run.history import History
 from tests.chaos.run.plan import Plan
-from tests.chaos.run.recovery import Recovery, percentile
+from tests.chaos.run.recovery import DOUBTFUL, Recovery, percentile
 from tests.chaos.run.verdict import FORGOTTEN, Verdict
 
 RECOVERY_S = 2.0
@@ -76,7 +77,8 @@ class Report:
     @property
     def limits(self) -> dict[str, float]:
         """Seconds that a turn may wait for another worker, by what its own met with."""
-        return {"kill": self.plan.lease_s + RECOVERY_S, "hand-over": HAND_OVER_S}
+        put_off_s = CALL_SHARE * self.plan.lease_s + RECOVERY_S
+        return {"kill": self.plan.lease_s + RECOVERY_S, "hand-over": HAND_OVER_S, DOUBTFUL: put_off_s}
 
     def slow(self) -> list[Recovery]:
         """The recoveries that took longer than promised, the slowest first."""
@@ -120,6 +122,7 @@ class Report:
             *((f"said: {name}", count) for name, count in sorted(verdict.sayings.items()) if name != "unsure"),
             *self._times("recovery", "kill"),
             *self._times("hand-over", "hand-over"),
+            *self._times("hand-over after a call that may still be on its way", DOUBTFUL),
             ("recoveries in a Redis outage, max s", _rounded(self.times("kill", in_outage=True))),
             ("drained in s", round(self.drained_s, 1)),
             ("lease s", self.plan.lease_s),

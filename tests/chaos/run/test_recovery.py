@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.run.history import Blow, History, Outage, Said, read_log
-from tests.chaos.run.recovery import Recovery, percentile, recoveries
+from tests.chaos.run.recovery import DOUBTFUL, Recovery, percentile, recoveries
 
 
 def said(at: float, pid: int, event: str, turn: str = "t1") -> Said:
@@ -29,6 +29,13 @@ def test_from_the_kill_to_the_next_taker() -> None:
 def test_each_kind_of_blow_counts_for_itself(kind: str, counted: str) -> None:
     log = [said(1, 7, "turn.taken"), said(6, 9, "turn.taken")]
     assert [r.kind for r in recoveries(log, [Blow(5, kind, 7)], [])] == ([counted] if counted else [])
+
+
+def test_a_hand_over_that_is_put_off_is_counted_apart() -> None:
+    log = [Said(1, 7, "turn.taken", {"turn": "t1", "conversation": "c"}), said(6, 9, "turn.taken")]
+    for for_s, kind in ((0.0, "hand-over"), (1.35, DOUBTFUL)):
+        over = Said(5.1, 7, "turn.handed_over", {"conversation": "c", "for_s": for_s})
+        assert [r.kind for r in recoveries([*log, over], [Blow(5, "term worker", 7)], [])] == [kind]
 
 
 def test_who_did_not_hold_the_turn_leaves_nothing_behind() -> None:
