@@ -12,7 +12,7 @@ from tests.chaos.run.history import Blow, Outage, Said
 TAKEN = "turn.taken"
 HANDED_OVER = "turn.handed_over"
 DOUBTFUL = "doubtful hand-over"
-"""One that is put off on purpose: a call of the turn may still be on its way, and be missed by whoever looked at once."""
+"""One that is put off on purpose: a call of the turn may still be on its way; whoever looked at once might miss it."""
 ENDED = frozenset(
     {"turn.finished", "turn.parked", "turn.dropped", "turn.given_up", "turn.interrupted", "turn.no_adapter"}
 )
