@@ -58,6 +58,8 @@ class Worker:
         self.executor: Executor | None = None
         self.sweep: Sweep | None = None
         self._background: set[asyncio.Task[Any]] = set()
+        self._beginning = 0
+        self._alarms: dict[ConversationKey, float] = {}
 
     async def open(self, stack: AsyncExitStack) -> None:
         """Connect everything; what was opened is closed by `stack`. Redis and the database being away is waited out."""
@@ -80,14 +82,14 @@ class Worker:
             store,
             self.clock,
             self.name,
-            wake_turn=self._wake_turn,
+            wake_turn=self.found,
             wake_run=self._wake_run,
             due_runs=desk.due if desk else None,
             room=lambda: self.turns.free if TURNS in self._queues else 0,
             room_runs=lambda: self.runs.free if RUNS in self._queues else 0,
         )
         keeper = self.deps.keeper
-        stack.push_async_callback(self._end_background)
+        stack.push_async_callback(self.end_background)
         for name, loop in (
             ("heartbeat", keeper.run),
             ("sweep", self.sweep.run),
@@ -107,7 +109,7 @@ class Worker:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _end_background(self) -> None:
+    async def end_background(self) -> None:
         ending = list(self._background)
         for task in ending:
             task.cancel()
@@ -127,22 +129,35 @@ class Worker:
             return "no embedded service here"
         return await _said_once(RUN_TASK, run_id, self.runs.run(run_id, self.executor.execute))
 
-    def _wake_later(self, conversation: ConversationKey, in_s: float) -> None:
+    def wake_later(self, conversation: ConversationKey, in_s: float) -> None:
+        """Wake a conversation in `in_s`, unless that is to happen before: whoever is woken then, looks again."""
+        at = self.clock.monotonic() + in_s
+        if self._alarms.get(conversation, math.inf) <= at:
+            return
+        self._alarms[conversation] = at
+
         async def wake() -> None:
             await self.clock.sleep(in_s)
+            if self._alarms.get(conversation) == at:
+                del self._alarms[conversation]
             self.waker.wake_turn(conversation)
 
         self._begin(wake())
 
-    def _wake_turn(self, conversation: ConversationKey) -> None:
+    def found(self, conversation: ConversationKey) -> None:
         """What the sweep found is begun here while there is room: a wake-up has been lost already, or a worker has
         died, and another wake-up might take the same way. A broker that takes none keeps nobody from his answer; it is
         asked all the same, to learn when it is back."""
-        room = self.turns.free > 0
+        room = self.turns.free > self._beginning
         if not room or not self.waker.healthy:
             self.waker.wake_turn(conversation)
         if room or not self.waker.healthy:
-            self._begin(self.turn(conversation))
+            self._beginning += 1  # a sweep names many before the first of them takes its place
+            self._begin(self._begun(conversation))
+
+    async def _begun(self, conversation: ConversationKey) -> str:
+        self._beginning -= 1
+        return await self.turn(conversation)
 
     def _wake_run(self, run_id: str) -> None:
         self.waker.wake_run(run_id)
@@ -187,7 +202,7 @@ class Worker:
             turn_timeout_s=settings.turn_timeout_s,
             while_running=settings.conversations.while_running,
             doubts={"telegram": settings.delivery.telegram},
-            later=self._wake_later,
+            later=self.wake_later,
             crowded=lambda: self.turns.crowded,
         )
 

@@ -17,7 +17,7 @@ from workers.backends import RunStatus, RunView, ToolCall, ToolOutput
 from workers.deps import AssistantPlan, Deps, Reply
 from workers.progress import Progress
 from workers.starting import lost_run, the_run
-from workers.steering import LARGEST_BATCH, reject, steer
+from workers.steering import LARGEST_BATCH, overtaken, reject, steer
 from workers.wait import Interruption, follow, patiently
 
 
@@ -41,10 +41,13 @@ async def ask_backend(progress: Progress, deps: Deps, adapter: Adapter) -> Reply
             seen = Interruption.STOP
         if seen is Interruption.MAIL:
             after = await _mail(progress, deps, adapter, thread, run, heed)
+            if after is None and hold.stop.is_set():
+                return await _stop_before_the_run(progress, deps)
             if after is None or after.status is RunStatus.WORKING:
                 view = after or await the_run(progress, deps, plan)
                 continue
-            if after.status is not RunStatus.CANCELLED and deps.while_running is WhileRunning.INTERRUPT:
+            interrupting = after.status.final and deps.while_running is WhileRunning.INTERRUPT
+            if interrupting and after.status is not RunStatus.CANCELLED and await overtaken(progress):
                 return Reply("", "interrupted")
             seen = after
         if isinstance(seen, Interruption):
@@ -64,7 +67,7 @@ async def _mail(
     """Newer messages have come in: turn them away, or let them join. None: they have joined, a new run is wanted."""
     # What can neither join nor be turned away is not heeded again: it would interrupt us before every look.
     if deps.while_running is WhileRunning.REJECT and not progress.turn.steering:
-        if not await reject(progress, deps, adapter):
+        if not await reject(progress, adapter):
             heed.discard(Interruption.MAIL)
         return RunView(run, RunStatus.WORKING)
     if len(progress.turn.batch) >= LARGEST_BATCH:
@@ -86,7 +89,9 @@ async def _follow(
             crash.at("run.innocent")
             await progress.step({"tries": 1})
 
-    age_s = (progress.now_ms - turn.started_ms) / 1000
+    left_s = deps.turn_timeout_s - (progress.now_ms - turn.started_ms) / 1000
+    # Looks are paced anew by whoever takes a turn over: its run has probably ended meanwhile, and the user has waited.
+    age_s = (progress.now_ms - max(turn.started_ms, turn.taken_ms)) / 1000
     crash.at("run.follow")
     return await follow(
         deps.backend,
@@ -95,7 +100,7 @@ async def _follow(
         progress.hold,
         deps.pace,
         age_s=age_s,
-        left_s=deps.turn_timeout_s - age_s,
+        left_s=left_s,
         looked=looked,
         heed=heed,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from gateway.domain import crash
 from gateway.domain.adapter import Adapter, Doubt, Editing, FindingPosted
@@ -19,8 +19,15 @@ UNKNOWN = "?"
 STUB = "~"
 """In front of the id of a placeholder that is not edited to its text yet."""
 PLACEHOLDER = OutboundPart("…")
+ARRIVES_S = 2.0
+"""How long a post whose answer was lost may still be on its way (behind a proxy that gave up on it): whoever asks the
+platform at once hears no. Short enough to be waited out in place."""
 SENDS = 3
 """Calls for one attempt at most: as it is, to where the conversation has moved, without its markup."""
+
+
+async def _never() -> bool:
+    return False
 
 
 def destination(turn: Turn) -> Destination:
@@ -34,7 +41,7 @@ async def post_reply(
     pace: Pace,
     *,
     doubt: Doubt = Doubt.NOTICE,
-    dropped: Callable[[], bool] = lambda: False,
+    dropped: Callable[[], Awaitable[bool]] = _never,
 ) -> None:
     """Post what the ledger does not know as posted. Safe to take up again after a crash at any point.
 
@@ -46,7 +53,8 @@ async def post_reply(
     for number, raw in enumerate(turn.parts):
         if is_posted(turn, number):
             continue
-        if dropped() and number not in turn.posted:  # a placeholder that stands there becomes its text all the same
+        crash.at("part.wanted")
+        if number not in turn.posted and await dropped():  # a placeholder becomes its text all the same
             log.info("turn.interrupted_reply", turn=turn.id, part=number, of=len(turn.parts))
             break
         poster = _Poster(progress, adapter, number, OutboundPart.from_json(raw), doubt)
@@ -90,10 +98,19 @@ async def _tell_unsure(progress: Progress, adapter: Adapter) -> None:
     if "unsure" in turn.notices:
         return
     again = Offer(phrases.SHOW_AGAIN, Command.LAST, turn.id)
+    to = destination(turn)
     for part in adapter.render(phrases.UNSURE.format(turn=turn.id)):
-        with progress.hold.acting():
-            crash.at("unsure.post")
-            await adapter.post(destination(turn), OutboundPart(part.text, part.markup, (again,)), f"{turn.key}/unsure")
+        offering = OutboundPart(part.text, part.markup, (again,))
+        for _ in range(SENDS):
+            with progress.hold.acting():
+                try:
+                    crash.at("unsure.post")
+                    await adapter.post(to, offering, f"{turn.key}/unsure")
+                    break
+                except ConversationMoved as moved:
+                    to = Destination(ConversationKey(moved.moved_to))
+        else:
+            raise DeliveryRefused("the conversation is moved on and on")
     crash.at("unsure.keep")
     await progress.step({"no:unsure": 1})
     turn.notices.add("unsure")
@@ -154,12 +171,13 @@ class _Poster:
 
     async def _edited(self, adapter: Editing) -> str:
         """A placeholder, then the text by an edit, which may be repeated: the worst that is left is a placeholder."""
-        stub = self._progress.turn.posted.get(self._number, "").removeprefix(STUB)
-        if not stub:
-            stub = await self._post_now(PLACEHOLDER)
-            crash.at("part.stub")
-            await self._keep(STUB + stub)
-        for _ in range(SENDS):
+        gone = ""
+        for _ in range(SENDS + 1):
+            stub = self._progress.turn.posted.get(self._number, "").removeprefix(STUB)
+            if stub == gone:
+                stub = await self._post_now(PLACEHOLDER)
+                crash.at("part.stub")
+                await self._keep(STUB + stub)
             self._progress.hold.check()
             try:
                 crash.at("part.edit")
@@ -169,27 +187,33 @@ class _Poster:
                 self._without_markup(refused)
             except ConversationMoved as moved:
                 self._follow(moved)
-            except DeliveryRefused as refused:  # a reader deleted the placeholder
+            except DeliveryRefused as refused:  # a reader deleted the placeholder: another one, or we might post twice
+                if gone:
+                    raise
                 log.warning("part.stub_gone", turn=self._progress.turn.id, part=self._number, why=str(refused))
-                return await self._post_now(self._part)
+                gone = stub
         raise DeliveryRefused("the conversation is moved on and on")
 
     async def _post_now(self, part: OutboundPart) -> str:
         turn = self._progress.turn
+        in_doubt = turn.part_intended == self._number  # an earlier attempt was not found, but may still arrive
         crash.at("part.intend")
         await self._progress.step({"psend": self._number})
         turn.part_intended = self._number  # after the write: until then nothing can have been sent
         try:
             return await self._send(part)
         except (RateLimited, Unreachable, DeliveryRefused):  # surely not sent: the next attempt need not look
-            turn.part_intended = -1
-            crash.at("part.not_sent")
-            await self._progress.step({"psend": ""})
+            if not in_doubt:
+                turn.part_intended = -1
+                crash.at("part.not_sent")
+                await self._progress.step({"psend": ""})
             raise
         except Ambiguous as trouble:
-            # Whoever cannot ask the platform gains nothing by waiting until there is an answer.
-            self._progress.hold.unsettled = isinstance(self._adapter, FindingPosted)
             log.warning("part.ambiguous", turn=turn.id, part=self._number, error=str(trouble))
+            # Whoever cannot ask the platform gains nothing by waiting until there is an answer.
+            if isinstance(self._adapter, FindingPosted):
+                self._progress.hold.unsettled = True
+                trouble.retry_after_s = max(trouble.retry_after_s or 0.0, ARRIVES_S)
             raise
 
     async def _send(self, part: OutboundPart) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from gateway.domain import crash
@@ -52,8 +52,12 @@ class Progress:
         await self._patiently(write)
 
     async def park(self, delay_s: float, fields: Fields | None = None, *, clean: bool = True) -> None:
-        """Put the turn down for a while and give the lease back. Raises LeaseLost, StoreDown."""
-        heard = self.hold.stop.is_set()
+        """Put the turn down for a while and give the lease back. Raises LeaseLost, StoreDown.
+
+        A stop that came while we held it ends the pause before it begins: whether we saw to it, nobody knows here. Who
+        takes the turn up with the stop on record has seen to it first, and may pause.
+        """
+        heard = self.turn.stop_requested
         await self._patiently(
             lambda: self._store.turns.park(self.turn.lease, delay_s, fields, clean=clean, heard=heard)
         )
@@ -72,6 +76,14 @@ class Progress:
         self.hold.renewed(asked_at)
         return joined
 
+    async def behind(self, limit: int) -> list[str]:
+        """The envelopes of the plain messages that wait directly behind the turn. Raises LeaseLost, StoreDown."""
+        return await self._patiently(lambda: self._store.turns.behind(self.turn.lease, limit))
+
+    async def reject(self, envelopes: Sequence[str]) -> int:
+        """Take these waiting messages out, unanswered; how many were still there. Raises LeaseLost, StoreDown."""
+        return await self._patiently(lambda: self._store.turns.reject(self.turn.lease, envelopes))
+
     async def finish(self, *, through_stop: bool = False, new_thread: bool = False, keep_reply_s: float = 0.0) -> int:
         """End the turn; how many messages wait now. `keep_reply_s` keeps its parts for so long, for /last.
 
@@ -89,7 +101,8 @@ class Progress:
         )
 
     async def bury(self, stage: str, reason: str) -> None:
-        """Keep the turn as a dead letter. Raises StoreDown."""
+        """Keep the turn as a dead letter. Raises LeaseLost, StoreDown."""
+        self._check()  # letters carry no fence: whoever has the turn now may well answer it
         await self._patiently(lambda: self._store.dead_letters.bury(self.turn, stage, reason, self.now_ms))
 
     async def _patiently(self, write: Callable[[], Awaitable[T]]) -> T:

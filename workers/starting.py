@@ -35,10 +35,10 @@ async def the_run(progress: Progress, deps: Deps, plan: AssistantPlan) -> RunVie
                 return await _once(progress, deps, plan)
         except ThreadGone:
             log.warning("thread.gone", turn=turn.id, thread=turn.thread)
-            turn.thread = None
+            turn.thread, turn.sent = None, 0  # what an earlier run of this turn had brought went with it
             turn.notices.add("forgot")
             crash.at("thread.forget")
-            await progress.step({"thread": "", "no:forgot": 1})
+            await progress.step({"thread": "", "sent": "", "no:forgot": 1})
             raise Retryable("the thread is gone; the next attempt opens a new one", retry_after_s=0.0) from None
 
     crash.at("run.begin")

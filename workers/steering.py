@@ -18,6 +18,8 @@ from workers.wait import follow, patiently
 
 LARGEST_BATCH = 100
 """A turn that has grown to this is steered no more: whoever writes without end would never get an answer."""
+JOINING = 50
+"""How many join at a time: a run names what it brings in its metadata, whose values are short (512 characters)."""
 CANCELLING_S = 20.0
 """How long to wait for a cancelled run to end; after that the new one's creation clears it away."""
 
@@ -31,7 +33,7 @@ async def steer(progress: Progress, deps: Deps, thread: ThreadId, run: RunId) ->
     turn, hold = progress.turn, progress.hold
     hold.mail.clear()
     if not turn.steering:
-        if len(turn.batch) >= LARGEST_BATCH or not await _waiting(progress, deps):
+        if len(turn.batch) >= LARGEST_BATCH or not await overtaken(progress):
             return RunView(run, RunStatus.WORKING)
         crash.at("steer.intend")
         await progress.step({"steer": 1})
@@ -49,8 +51,9 @@ async def steer(progress: Progress, deps: Deps, thread: ThreadId, run: RunId) ->
         turn.steering = False
         return seen
     crash.at("steer.join")
-    joined = await progress.extend(LARGEST_BATCH)
-    if not joined:  # what waited was deleted meanwhile, and the run is cancelled: the turn says so
+    joined = await progress.extend(min(LARGEST_BATCH, len(turn.batch) + JOINING))
+    if not joined:  # what waited was deleted meanwhile, and the run is cancelled: the turn says so when it has ended
+        turn.steering = False  # not written down: whoever takes the turn up may as well cancel once more
         return seen if isinstance(seen, RunView) else view
     turn.sent = len(turn.batch)
     turn.batch += joined
@@ -67,18 +70,22 @@ async def _nothing(_: RunView) -> None:
     """A look is nothing to write down while a run is being cancelled."""
 
 
-async def _waiting(progress: Progress, deps: Deps) -> bool:
+async def overtaken(progress: Progress) -> bool:
+    """Whether newer messages wait that may join the turn: what a nudge told may be over, its message deleted.
+
+    Raises LeaseLost, StoreDown.
+    """
     crash.at("steer.look")
-    return bool(await deps.store.turns.behind(progress.turn.lease, 1))
+    return bool(await progress.behind(1))
 
 
-async def reject(progress: Progress, deps: Deps, adapter: Adapter) -> bool:
+async def reject(progress: Progress, adapter: Adapter) -> bool:
     """Turn away what came in, and say so; False when it stays. Whoever dies in between leaves it in the inbox: it is
     answered after all."""
     turn = progress.turn
     progress.hold.mail.clear()
     crash.at("reject.look")
-    envelopes = await deps.store.turns.behind(turn.lease, LARGEST_BATCH)
+    envelopes = await progress.behind(LARGEST_BATCH)
     if not envelopes:
         return True  # deleted meanwhile
     try:
@@ -95,7 +102,7 @@ async def reject(progress: Progress, deps: Deps, adapter: Adapter) -> bool:
         log.warning("turn.could_not_tell", turn=turn.id, error=type(silent).__name__)
         return False
     crash.at("reject.remove")
-    count = await deps.store.turns.reject(turn.lease, envelopes)
+    count = await progress.reject(envelopes)
     log.info("turn.rejected", turn=turn.id, messages=count)
     progress.trace("rejected", messages=count)
     return True

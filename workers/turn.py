@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from gateway.domain import crash
@@ -32,8 +32,9 @@ from gateway.telemetry import TURN_SECONDS, TURNS, log
 from workers import phrases
 from workers.asking import ask_backend
 from workers.deps import Deps, Reply
-from workers.post import post_reply, tell
+from workers.post import UNKNOWN, post_reply, tell
 from workers.progress import Progress
+from workers.steering import overtaken
 from workers.working import working
 
 MAX_TRIES = 5
@@ -147,10 +148,14 @@ async def _one(progress: Progress, deps: Deps) -> bool:
         return False
 
 
-def _dropped(progress: Progress, deps: Deps) -> Callable[[], bool]:
+def _dropped(progress: Progress, deps: Deps) -> Callable[[], Awaitable[bool]]:
     """Whether what is left of the reply has been overtaken by a newer message, and the settings drop it then."""
     interrupting = deps.while_running is WhileRunning.INTERRUPT and progress.turn.first.command is None
-    return lambda: interrupting and progress.hold.mail.is_set()
+
+    async def dropped() -> bool:
+        return interrupting and progress.hold.mail.is_set() and await overtaken(progress)
+
+    return dropped
 
 
 async def _reply(progress: Progress, deps: Deps, adapter: Adapter) -> Reply:
@@ -208,11 +213,12 @@ async def _rendered(turn: Turn, adapter: Adapter, reply: Reply) -> list[str]:
 
 async def _finish(progress: Progress) -> bool:
     turn = progress.turn
+    offered = turn.outcome in ("done", "incomplete") or UNKNOWN in turn.posted.values()
     crash.at("turn.finish")
     waiting = await progress.finish(
         through_stop=turn.outcome == "stopped",
         new_thread=turn.outcome == f"command_{Command.NEW}",
-        keep_reply_s=KEEP_REPLY_S if turn.outcome in ("done", "incomplete") else 0.0,
+        keep_reply_s=KEEP_REPLY_S if offered else 0.0,
     )
     crash.at("turn.finished")
     took_s = max(0.0, (progress.now_ms - (turn.started_ms or turn.taken_ms)) / 1000)

@@ -50,8 +50,6 @@ class Capabilities:
     """Longest text of one part, in UTF-16 units (after markup is taken out)."""
     working_every_s: float = 0.0
     """How often `working` has to be repeated while a turn runs; 0 means never call it."""
-    look_up_parts: bool = False
-    """Whether `find_posted` can tell if an ambiguous post arrived."""
 
 
 @dataclass(frozen=True, slots=True)

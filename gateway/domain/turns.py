@@ -90,7 +90,8 @@ class Turn:
     suspicious: bool = False
     """Redis was restarted within the last minutes and may remember less than was done: look before every act."""
     passed_over: RunId | None = None
-    """The run that a replayed dead letter came from: unless it was completed after all, a new one is made."""
+    """The run that a replayed dead letter came from: unless it was completed after all, a new one is made. "": of a
+    replay, too, but nobody lived to write down which run it was."""
     notices: set[str] = field(default_factory=set)
     """Names of one-time notices already sent to the user in this turn."""
 

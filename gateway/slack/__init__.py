@@ -48,7 +48,7 @@ class SlackAdapter:
     """
 
     name: ClassVar[str] = "slack"
-    capabilities = Capabilities(max_text_utf16=40_000, working_every_s=30.0, look_up_parts=True)
+    capabilities = Capabilities(max_text_utf16=40_000, working_every_s=30.0)
     paths: Sequence[str] = ("/slack/events",)
 
     def __init__(

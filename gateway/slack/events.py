@@ -24,7 +24,7 @@ from gateway.domain.errors import StoreDown
 from gateway.domain.messages import ConversationKey, InboundMessage
 from gateway.slack.amendments import is_amendment, normalise_amendment
 from gateway.slack.buttons import normalise_press
-from gateway.slack.fields import Malformed, is_direct, team_of
+from gateway.slack.fields import Malformed, is_direct, is_short, team_of
 from gateway.slack.normalise import AGENT_VIEW_EVENTS, BotIdentity, normalise, normalise_slash
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("threadway")
@@ -34,6 +34,8 @@ InThread = Callable[[ConversationKey], Awaitable[bool]]
 
 _ACCEPT = "threadway_accept"
 _AGAIN_S = "5"
+_READ = ("url_verification", "event_callback", "block_actions", "app_rate_limited")
+"""Types of payloads that are looked into, beside slash commands, which have none."""
 _HINT = (
     "Every thread with me is a conversation of its own. Write `!new`, `!stop`, `!last` or `!help` in it: "
     "Slack does not pass slash commands on from threads."
@@ -101,6 +103,8 @@ class Events:
         body = request.body
         if not _is_well_formed(body):
             return BoltResponse(status=400, body="malformed")
+        if not (body.get("type") in _READ or ("type" not in body and "command" in body)):
+            return BoltResponse(status=200)  # dialogs, shortcuts, views: we have none, and bolt trips over broken ones
         if self.me is None and body.get("type") != "url_verification":
             return _again()  # auth.test has not answered yet: we would not know our own messages
         return await self._app.async_dispatch(request)
@@ -140,15 +144,14 @@ class Events:
 
     async def _ingest(self, body: Mapping[str, Any], accept: Accept) -> BoltResponse:
         if body.get("type") == "app_rate_limited":
-            log.warning("slack.events.rate_limited", team=body.get("team_id"), minute=body.get("minute_rate_limited"))
+            minute = body.get("minute_rate_limited")
+            log.warning("slack.events.rate_limited", team=team_of(body), minute=minute if type(minute) is int else None)
             return BoltResponse(status=200)
         if "command" in body:
             return await self._command(body, accept)
         if body.get("type") == "block_actions":
             pressed = normalise_press(body)
             return await _offer(pressed, accept) if pressed else BoltResponse(status=200)
-        if body.get("type") != "event_callback":
-            return BoltResponse(status=200)  # dialogs and shortcuts: we have none
         assert self.me is not None
         event, team = body["event"], team_of(body)
         if event.get("type") in AGENT_VIEW_EVENTS:
@@ -206,13 +209,16 @@ def _again() -> BoltResponse:
 
 
 def _skip(reason: str, event_id: object = None) -> BoltResponse:
-    log.error("slack.event.skipped", reason=reason, event_id=event_id if isinstance(event_id, str) else None)
+    log.error("slack.event.skipped", reason=reason, event_id=event_id if is_short(event_id) else None)
     return BoltResponse(status=200)
 
 
 def _is_well_formed(body: object) -> bool:
-    """A JSON object or form with a type or a command, and a typed inner event where bolt and we look for one."""
+    """A JSON object or form with a type or a command, and a typed inner event or a first action where bolt and we look
+    for one."""
     if not isinstance(body, dict) or not (isinstance(body.get("type"), str) or isinstance(body.get("command"), str)):
+        return False
+    if "actions" in body and not (isinstance(body["actions"], list) and body["actions"]):
         return False
     if body.get("type") != "event_callback" and "event" not in body:
         return True

@@ -37,9 +37,14 @@ def matching(form: re.Pattern[str], value: Any, what: str) -> str:
 
 def filled(value: Any, what: str) -> str:
     """`value` if it is a short storable text. Raises Malformed."""
-    if not isinstance(value, str) or not value or len(value) > 200 or clean(value) != value:
+    if not is_short(value):
         raise Malformed(f"no {what}")
-    return value
+    return str(value)
+
+
+def is_short(value: Any) -> bool:
+    """Whether it is a text that fits into a key or a log line, and no store refuses it."""
+    return isinstance(value, str) and 0 < len(value) <= 200 and clean(value) == value
 
 
 def micros(ts: str) -> int:

@@ -46,6 +46,8 @@ class Letter(TypedDict):
     """Number of a part → the platform's id of what was posted."""
     sent: NotRequired[int]
     """Turn.sent."""
+    intended: NotRequired[int]
+    """Turn.part_intended."""
 
 
 class DeadLetters:
@@ -78,6 +80,7 @@ class DeadLetters:
             "posted": {str(number): platform_id for number, platform_id in turn.posted.items()},
             "messages": [message.to_json() for message in turn.batch],
             "sent": turn.sent,
+            "intended": turn.part_intended,
         }
         await self._keep(letter)
 
@@ -182,11 +185,13 @@ def _envelopes(letter: Letter) -> list[str]:
     again: Mapping[str, Any] = {
         "messages": letter["messages"],
         "run": letter.get("run"),
+        "thread": letter.get("thread"),
         "parts": parts,
         "posted": letter.get("posted", {}) if parts else {},
         "outcome": letter.get("outcome", ""),
         "phase": Phase.REPLYING if parts else Phase.COLLECTED,
         "key": letter.get("key", ""),
         "sent": letter.get("sent", 0),
+        "intended": letter.get("intended", -1),
     }
     return ["r", json.dumps(again, ensure_ascii=False)]

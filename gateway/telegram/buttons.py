@@ -12,7 +12,7 @@ from telegram import CallbackQuery, InlineKeyboardButton, InlineKeyboardMarkup, 
 
 from gateway.domain.messages import Command, InboundMessage, Offer
 from gateway.telegram.address import Address
-from gateway.telegram.normalise import BotIdentity, address_of, clean, is_group, talks_with_us
+from gateway.telegram.normalise import BotIdentity, address_of, clean, is_group, language_of, number, talks_with_us
 
 _OURS = "tw"
 _MAX_DATA_BYTES = 64
@@ -42,14 +42,15 @@ def read_press(query: CallbackQuery, update_id: int, me: BotIdentity) -> Inbound
             return None
         address = address_of(under, me)
     else:
-        address = Address(me.id, under.chat.id, answers=under.message_id if is_group(under.chat) else None)
+        answers = number(under.message_id) if is_group(under.chat) else None
+        address = Address(me.id, number(under.chat.id), answers=answers)
     return InboundMessage(
         conversation=address.key,
         dedupe_keys=(f"{me.id}:{update_id}",),
         text=f"/{command} {argument}".rstrip(),
         author_id=str(query.from_user.id),
         author_name=clean(query.from_user.full_name),
-        language=query.from_user.language_code or "",
+        language=language_of(query.from_user),
         command=command,
         argument=argument,
         reply_to=address.reply_to,

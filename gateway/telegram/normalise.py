@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from telegram import Chat, Message, MessageEntity
+from telegram import Chat, Message, MessageEntity, User
 from telegram.constants import ChatType
 
 from gateway.domain.commands import Order, parse_order
@@ -67,14 +67,14 @@ def normalise(message: Message, update_id: int, me: BotIdentity) -> InboundMessa
         text=text,
         author_id=author_id,
         author_name=author_name,
-        language=(message.from_user.language_code or "") if message.from_user else "",
+        language=language_of(message.from_user),
         command=command,
         argument=order.argument if order is not None and order.command is not None else "",
         attachments=attachments,
         message_id=str(message.message_id),
         reply_to=address.reply_to,
         sent_ms=int(message.date.timestamp() * 1000),
-        order=message.message_id,
+        order=number(message.message_id),
         more_follows=message.media_group_id is not None or _length_utf16(message.text or "") >= _PERHAPS_CUT_UTF16,
     )
 
@@ -96,7 +96,7 @@ def amend(message: Message, update_id: int, me: BotIdentity) -> Amendment | None
         text = _without_our_name(text, order)
     if not (text or _attachments(message)):
         return None  # nothing is left but our name: the question stays as it was, an empty one fails everywhere
-    return Amendment(address_of(message, me).key, str(message.message_id), text, revision=update_id)
+    return Amendment(address_of(message, me).key, str(number(message.message_id)), text, revision=update_id)
 
 
 def talks_with_us(chat: Chat) -> bool:
@@ -112,13 +112,13 @@ def is_group(chat: Chat) -> bool:
 def address_of(message: Message, me: BotIdentity) -> Address:
     """Where `message` stands, and where its answer goes."""
     # A plain reply in a supergroup carries message_thread_id too: only is_topic_message makes it a topic.
-    topic = message.message_thread_id if message.is_topic_message else None
+    topic = number(message.message_thread_id) if message.is_topic_message else None
     in_group = is_group(message.chat)
     return Address(
         bot_id=me.id,
-        chat_id=message.chat.id,
+        chat_id=number(message.chat.id),
         topic=topic,
-        answers=message.message_id if in_group else None,
+        answers=number(message.message_id) if in_group else None,
         general=in_group and bool(message.chat.is_forum) and topic is None,
     )
 
@@ -231,6 +231,19 @@ def _file(kind: str, file: object) -> Attachment:
         mime=clean(str(fields["mime_type"] or "")),
         size_bytes=size if isinstance(size, int) else None,
     )
+
+
+def language_of(user: User | None) -> str:
+    """The language of somebody's client, "" where it is not told."""
+    return clean(str(user.language_code or "")) if user else ""
+
+
+def number(value: int | None) -> int:
+    """`value`, which the library has not looked at: nothing but a whole number may get into a key or an order. Raises
+    TypeError for anything else."""
+    if type(value) is not int:
+        raise TypeError("an id that is no number")
+    return value
 
 
 def clean(text: str) -> str:

@@ -87,6 +87,7 @@ POINTS: Mapping[str, tuple[Passage, ...]] = {
     "reject.look": (Passage("reject"),),
     "reject.remove": (Passage("reject"),),
     "reply.fix": HELLO,
+    "part.wanted": POSTING,
     "part.begin": POSTING,
     "part.intend": POSTING,
     "part.post": POSTING,

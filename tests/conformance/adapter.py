@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway.domain.adapter import Accept, Accepted, Adapter, Mail
+from gateway.domain.adapter import Accept, Accepted, Adapter, Editing, Mail
 from gateway.domain.errors import (
     Ambiguous,
     DeliveryRefused,
@@ -24,7 +24,7 @@ from gateway.domain.errors import (
     ThreadwayError,
     Unreachable,
 )
-from gateway.domain.messages import Amendment, Destination, InboundMessage, OutboundPart
+from gateway.domain.messages import Amendment, Command, Destination, InboundMessage, Offer, OutboundPart
 from gateway.domain.pacing import SystemClock
 
 NASTY = (
@@ -68,7 +68,7 @@ class Inbox:
     def __init__(self) -> None:
         self.messages: list[InboundMessage] = []
         self.amendments: list[Amendment] = []
-        """Every amendment that was not refused, whatever waits: the adapter's part is to offer it."""
+        """Every amendment that was not refused: the adapter's part is to offer it, whatever waits."""
         self.refusals: list[Accepted | StoreDown] = []
         """Consumed first, one per call; then everything is stored."""
         self.offered = 0
@@ -90,7 +90,8 @@ class Inbox:
             return self.refusals.pop(0)
         if isinstance(mail, Amendment):
             self.amendments.append(mail)
-            return Accepted.STORED
+            waiting = any((m.conversation, m.message_id) == (mail.conversation, mail.message_id) for m in self.messages)
+            return Accepted.STORED if waiting else Accepted.NOTHING
         if self._seen.intersection(mail.dedupe_keys):
             return Accepted.DUPLICATE
         self._seen.update(mail.dedupe_keys)
@@ -122,22 +123,34 @@ class Subject:
     """A place that has the adapter's form and does not exist."""
     faults: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     """How to make the platform do one of FAULTS to the next post; those that cannot happen there are left out."""
+    amend: Callable[[InboundMessage, str | None, Accept], Awaitable[None]] | None = None
+    """The author of a message gives it a new text, or (None) deletes it; the platform delivers that as in `say`. Left
+    out where the platform tells of neither."""
+    deletions: bool = True
+    """Whether the platform tells of deletions, too."""
+    press: Callable[[int, Accept], Awaitable[None]] | None = None
+    """A user presses the first button under the post of that number; delivered as in `say`. Left out where there are no
+    buttons."""
 
 
 async def heard(subject: Subject, text: str, inbox: Inbox) -> InboundMessage:
     """Let the user say `text` and wait for it to be stored."""
     count = len(inbox.messages)
+    await delivered(subject, inbox, subject.say(text, inbox.accept), inbox.holds(count + 1))
+    return inbox.messages[count]
+
+
+async def delivered(subject: Subject, inbox: Inbox, act: Awaitable[None], seen: Awaitable[object]) -> None:
+    """Receive into `inbox` while a user acts, until it was `seen` there."""
     receiving = asyncio.ensure_future(subject.adapter.receive(inbox.accept))
-    saying = asyncio.ensure_future(subject.say(text, inbox.accept))
-    storing = asyncio.ensure_future(inbox.holds(count + 1))
+    acting, seeing = asyncio.ensure_future(act), asyncio.ensure_future(seen)
     try:
-        await storing
+        await seeing
     finally:
-        await asyncio.wait_for(saying, 10)
+        await asyncio.wait_for(acting, 10)
         receiving.cancel()
         with suppress(asyncio.CancelledError):
             await receiving
-    return inbox.messages[count]
 
 
 class AdapterConformance:
@@ -188,6 +201,66 @@ class AdapterConformance:
         await heard(subject, "do not lose me", inbox)
         assert [message.text for message in inbox.messages] == ["do not lose me"]
         assert inbox.offered >= 2
+
+    @pytest.mark.parametrize("refusal", [None, StoreDown("away")], ids=["taken", "store down"])
+    async def test_an_edit_and_a_deletion_amend_the_message_they_are_about(
+        self, subject: Subject, refusal: StoreDown | None
+    ) -> None:
+        """Under the key and the id that the message got; a later one has the higher revision; none is lost."""
+        if subject.amend is None:
+            return  # the platform tells of neither
+        inbox = Inbox()
+        message = await heard(subject, "helo", inbox)
+        changes: list[str | None] = ["hello", "hello there", *([None] if subject.deletions else [])]
+        for count, text in enumerate(changes, 1):
+            inbox.refusals = [refusal] if refusal else []
+            offered = inbox.offered + 1 + len(inbox.refusals)
+            await delivered(subject, inbox, subject.amend(message, text, inbox.accept), inbox.was_offered(offered))
+            assert len(inbox.amendments) == count
+        assert [amendment.text for amendment in inbox.amendments] == changes
+        names = {(amendment.conversation, amendment.message_id) for amendment in inbox.amendments}
+        assert names == {(message.conversation, message.message_id)}
+        revisions = [amendment.revision for amendment in inbox.amendments]
+        assert revisions == sorted(set(revisions))
+        assert [message.text for message in inbox.messages] == ["helo"]
+
+    async def test_an_amendment_that_finds_nothing_is_over(self, subject: Subject) -> None:
+        """NOTHING is no failure: the platform must not send it again."""
+        if subject.amend is None:
+            return
+        message, inbox = await heard(subject, "helo", Inbox()), Inbox()
+        await delivered(subject, inbox, subject.amend(message, "hello", inbox.accept), inbox.was_offered(1))
+        await heard(subject, "and another thing", inbox)
+        assert len(inbox.amendments) == 1
+
+    async def test_an_offer_comes_back_as_the_command_it_stands_for(self, subject: Subject) -> None:
+        """A platform without buttons shows the text all the same; with them a press is a message like any other."""
+        inbox = Inbox()
+        message = await heard(subject, "hello", inbox)
+        offered = OutboundPart("perhaps lost", offers=(Offer("Show again", Command.LAST, "17"),))
+        await subject.adapter.post(Destination(message.conversation, message.reply_to), offered, "k#0")
+        assert list(subject.posted()) == ["perhaps lost"]
+        if subject.press is None:
+            return
+        await delivered(subject, inbox, subject.press(0, inbox.accept), inbox.holds(2))
+        pressed = inbox.messages[1]
+        assert (pressed.command, pressed.argument) == (Command.LAST, "17")
+        assert pressed.conversation == message.conversation
+        assert pressed.author_id
+        assert InboundMessage.from_json(pressed.to_json()) == pressed
+
+    async def test_an_edit_of_ours_may_be_repeated(self, subject: Subject) -> None:
+        """What is posted reads as the last edit said, as often as it was said; what is not there is refused."""
+        if not isinstance(subject.adapter, Editing):
+            return
+        message = await heard(subject, "hello", Inbox())
+        to = Destination(message.conversation, message.reply_to)
+        number = await subject.adapter.post(to, _part("…"), "k#0")
+        for _ in range(2):
+            await subject.adapter.edit(to, number, _part("144"))
+        assert list(subject.posted()) == ["144"]
+        with pytest.raises(DeliveryRefused):
+            await subject.adapter.edit(to, "nothing of the kind", _part("145"))
 
     async def test_a_failed_post_says_what_to_do_next(self, subject: Subject) -> None:
         """Each fault as the leaf of the error tree that the delivery ledger acts upon; no text of the user in it."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import WSMsgType, web
 from slack_sdk.signature import SignatureVerifier
 
-from gateway.domain.adapter import HttpRequest
+from gateway.domain.adapter import HttpRequest, HttpResponse
 
 BOT_TOKEN = "xoxb-test-token-of-nobody"
 APP_TOKEN = "xapp-test-token-of-nobody"
@@ -36,6 +36,26 @@ def signed(
     assert signature is not None
     headers = {"content-type": content_type, "x-slack-request-timestamp": at, "x-slack-signature": signature}
     return HttpRequest("POST", "/slack/events", headers, body.encode())
+
+
+@asynccontextmanager
+async def request_url(take: Callable[[HttpRequest], Awaitable[HttpResponse]]) -> AsyncIterator[str]:
+    """An address for the length of the block at which `take` answers whatever Slack, or the lab, sends."""
+
+    async def handle(request: web.Request) -> web.Response:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        answer = await take(HttpRequest(request.method, request.path, headers, await request.read()))
+        return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+
+    site = web.Application()
+    site.router.add_post("/slack/events", handle)
+    runner = web.AppRunner(site)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/slack/events"
+    finally:
+        await runner.cleanup()
 
 
 class SlackServer:

@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from aiohttp import web
 
-from gateway.domain.adapter import Adapter, HttpRequest
+from gateway.domain.adapter import Adapter
 from gateway.domain.errors import Ambiguous, RateLimited
 from gateway.domain.messages import Command, ConversationKey, Destination, InboundMessage, OutboundPart
 from gateway.lab.client import LabClient
@@ -17,6 +16,7 @@ from gateway.lab.standalone import Served, serve_lab
 from gateway.slack import SlackAdapter
 from gateway.telegram import TelegramAdapter
 from tests.conformance.adapter import Inbox
+from tests.edge.slack_server import request_url
 from tests.edge.test_telegram_adapter import MemoryOffsets, OneReplica
 
 
@@ -121,27 +121,14 @@ async def test_slack_by_socket(served: Served, lab: LabClient) -> None:
 async def test_slack_by_http() -> None:
     inbox = Inbox()
     held: list[SlackAdapter] = []
-
-    async def handle(request: web.Request) -> web.Response:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        answer = await held[0].handle(
-            HttpRequest(request.method, request.path, headers, await request.read()), inbox.accept
+    async with (
+        request_url(lambda request: held[0].handle(request, inbox.accept)) as url,
+        serve_lab(slack_events_url=url) as served,
+        LabClient(served.url) as lab,
+    ):
+        adapter = SlackAdapter(
+            served.slack_bot_token, signing_secret=served.slack_signing_secret, api_base_url=served.slack_url
         )
-        return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
-
-    site = web.Application()
-    site.router.add_post("/slack/events", handle)
-    runner = web.AppRunner(site)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    events_url = f"http://127.0.0.1:{runner.addresses[0][1]}/slack/events"
-    try:
-        async with serve_lab(slack_events_url=events_url) as served, LabClient(served.url) as lab:
-            adapter = SlackAdapter(
-                served.slack_bot_token, signing_secret=served.slack_signing_secret, api_base_url=served.slack_url
-            )
-            held.append(adapter)
-            async with receiving(adapter, inbox):
-                await converse(adapter, inbox, lab)
-    finally:
-        await runner.cleanup()
+        held.append(adapter)
+        async with receiving(adapter, inbox):
+            await converse(adapter, inbox, lab)

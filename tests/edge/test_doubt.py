@@ -10,7 +10,14 @@ import redis.asyncio
 
 from gateway.console import ConsoleAdapter
 from gateway.domain.adapter import Doubt
-from gateway.domain.errors import Ambiguous, DeliveryRefused, FormatRefused, ThreadwayError, Unreachable
+from gateway.domain.errors import (
+    Ambiguous,
+    ConversationMoved,
+    DeliveryRefused,
+    FormatRefused,
+    ThreadwayError,
+    Unreachable,
+)
 from gateway.domain.messages import Command, ConversationKey, Destination, OutboundPart
 from tests.edge.work import Bench, bench
 from workers.turn import work
@@ -94,6 +101,32 @@ async def test_the_offer_shows_the_reply_again(redis_url: str) -> None:
         assert wall.wall[1] == OutboundPart(TEXT, {"bold": True}), "with its markup"
 
 
+async def test_what_is_no_answer_is_offered_as_well(redis_url: str) -> None:
+    wall = Wall(before=[Ambiguous()])
+    async with bench(redis_url, wall) as at:
+        await at.say("/help")
+        await until_answered(at, redis_url)
+        (offer,) = wall.wall[0].offers
+        await at.say(f"/{offer.command} {offer.argument}")
+        await work(KEY, at.deps)
+        assert wall.texts[1].startswith("I am an assistant")
+
+
+async def test_the_notice_follows_a_conversation_that_has_moved(redis_url: str) -> None:
+    class Moved(Wall):
+        async def post(self, to: Destination, part: OutboundPart, key: str) -> str:
+            if not self.before and to.conversation == KEY:
+                raise ConversationMoved("console:bob")
+            return await super().post(to, part, key)
+
+    wall = Moved(before=[Ambiguous()])
+    async with bench(redis_url, wall) as at:
+        at.deps = replace(at.deps, doubts={"console": Doubt.NOTICE})
+        await at.say("hello")
+        await until_answered(at, redis_url)
+        assert [text[:17] for text in wall.texts] == ["I was interrupted"]
+
+
 @pytest.mark.parametrize(
     ("wall", "shown"), [(Wall(after=[Ambiguous()]), [TEXT, TEXT]), (Wall(before=[Ambiguous()]), [TEXT])]
 )
@@ -111,6 +144,7 @@ async def test_repeat_posts_again(redis_url: str, wall: Wall, shown: list[str]) 
         (Wall(edits=[Ambiguous(), Ambiguous()]), [TEXT]),
         (Wall(edits=[FormatRefused()]), [TEXT]),
         (Wall(edits=[DeliveryRefused("deleted")]), ["…", TEXT]),
+        (Wall(after=[None, Ambiguous()], edits=[DeliveryRefused("deleted")]), [TEXT, "…"]),
     ],
 )
 async def test_an_edited_part_is_never_doubled(redis_url: str, wall: Wall, shown: list[str]) -> None:

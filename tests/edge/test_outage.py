@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,8 +14,10 @@ from gateway.console import ConsoleAdapter
 from gateway.domain.adapter import Capabilities
 from gateway.domain.errors import LeaseLost, StoreDown
 from gateway.domain.messages import ConversationKey, Destination, OutboundPart
-from gateway.domain.turns import Turn
+from gateway.domain.turns import Turn, WhileRunning
+from gateway.store import keys
 from gateway.store.leases import NotYet
+from gateway.store.streams import Nudge
 from tests.edge.redis_gate import Gate, gate
 from tests.edge.work import bench
 from workers.turn import work
@@ -83,6 +86,26 @@ async def test_a_redis_that_blinks_at_a_write_costs_nothing(
         await work(KEY, at.deps)
         assert platform.posted[1:] == ["echo 2: hello"], "in the same thread"
         assert list(at.server.opened.values()).count(KEY) == 1
+
+
+@pytest.mark.parametrize("policy", [WhileRunning.STEER, WhileRunning.REJECT])
+async def test_a_redis_that_blinks_while_newer_mail_is_looked_at_costs_nothing(
+    gated: tuple[Gate, str], policy: WhileRunning
+) -> None:
+    wire, url = gated
+    platform = Platform()
+    async with bench(url, platform) as at:
+        at.deps = replace(at.deps, while_running=policy)
+        await at.say("slow 1")
+        working = asyncio.create_task(work(KEY, at.deps))
+        await at.server.began.wait()
+        wire.cut_at(2, keys.inbox(KEY))  # the number of the script's keys, and the first of them
+        await at.say("and this")
+        at.deps.keeper.nudged(Nudge.MAIL, KEY)
+        await working
+        assert wire.cut.is_set()
+        assert platform.posted[-1] == ("echo 2: and this" if policy is WhileRunning.STEER else "echo 1: slow 1")
+        assert not await at.store.inbox.waiting(KEY)
 
 
 async def test_a_redis_that_is_away_for_less_than_the_lease_costs_a_pause(gated: tuple[Gate, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -13,7 +14,7 @@ from urllib.parse import urlencode
 import pytest
 from aiohttp import web
 
-from gateway.domain.adapter import Accept, Accepted, FindingPosted, HttpReceiving, HttpRequest, Mail, Probing
+from gateway.domain.adapter import Accept, Accepted, FindingPosted, HttpReceiving, HttpRequest, Probing
 from gateway.domain.errors import (
     Ambiguous,
     DeliveryRefused,
@@ -24,7 +25,14 @@ from gateway.domain.errors import (
     ThreadwayError,
     TokenRefused,
 )
-from gateway.domain.messages import Amendment, Command, ConversationKey, Destination, Offer, OutboundPart
+from gateway.domain.messages import (
+    Command,
+    ConversationKey,
+    Destination,
+    InboundMessage,
+    Offer,
+    OutboundPart,
+)
 from gateway.slack import SlackAdapter
 from tests.conformance.adapter import AdapterConformance, HastyClock, Inbox, Subject
 from tests.edge.slack_server import APP_TOKEN, BOT_TOKEN, SIGNING_SECRET, SlackServer, refusal, signed, slack_server
@@ -80,13 +88,34 @@ class TestSlackConforms(AdapterConformance):
     async def subject(self, server: SlackServer, make: Callable[..., SlackAdapter]) -> Subject:
         adapter = make(call_timeout_s=0.3)
         await adapter.receive(Inbox().accept)
+        numbers = itertools.count()
 
         async def say(text: str, accept: Accept) -> None:
             body = load("02_message_im")
-            body["event"]["text"] = text
+            number = next(numbers)
+            body["event_id"] = f"Ev{number}"
+            body["event"] |= {"text": text, "ts": f"1795226402.00010{number}"}
+            await again_and_again(signed(json.dumps(body)), accept)
+
+        async def again_and_again(request: HttpRequest, accept: Accept) -> None:
             for _ in range(4):  # Slack tries once and repeats three times
-                if (await adapter.handle(signed(json.dumps(body)), accept)).status == 200:
+                if (await adapter.handle(request, accept)).status == 200:
                     return
+
+        async def amend(message: InboundMessage, text: str | None, accept: Accept) -> None:
+            body = load("11_message_deleted" if text is None else "10_message_changed")
+            body["event"]["event_ts"] = f"1795226500.00010{next(numbers)}"
+            if text is None:
+                body["event"]["deleted_ts"] = body["event"]["previous_message"]["ts"] = message.message_id
+            else:
+                body["event"]["message"] |= {"ts": message.message_id, "text": text}
+            await again_and_again(signed(json.dumps(body)), accept)
+
+        async def press(number: int, accept: Accept) -> None:
+            payload, post = load("19_block_actions_approve")["payload"], server.posts[number]
+            payload |= {"channel": {"id": post["channel"]}, "message": {"ts": post["ts"]}, "container": {}}
+            payload["actions"] = [post["blocks"][-1]["elements"][0] | {"action_ts": "1795226600.000100"}]
+            await again_and_again(form(payload), accept)
 
         def next_time(answer: web.Response | str) -> Callable[[], Awaitable[None]]:
             async def script() -> None:
@@ -104,6 +133,8 @@ class TestSlackConforms(AdapterConformance):
             say=say,
             posted=lambda: [post["text"] for post in server.posts],
             nowhere=Destination(ConversationKey("slack:T012AB3CD:C0NOWHERE:1795226404.000300")),
+            amend=amend,
+            press=press,
             faults={
                 "slow down": next_time(limited),
                 "silent": next_time("silent"),
@@ -120,7 +151,6 @@ def test_it_has_every_optional_ability() -> None:
     assert isinstance(adapter, HttpReceiving)
     assert isinstance(adapter, FindingPosted)
     assert isinstance(adapter, Probing)
-    assert adapter.capabilities.look_up_parts
 
 
 # --- events over HTTP ---
@@ -144,24 +174,8 @@ async def test_what_is_not_for_us_is_acknowledged_and_dropped(name: str, adapter
     assert inbox.offered == 0
 
 
-class Mailroom(Inbox):
-    """An inbox that takes amendments too, and finds nothing that waits."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.amendments: list[Amendment] = []
-
-    async def accept(self, mail: Mail) -> Accepted:
-        if not isinstance(mail, Amendment):
-            return await super().accept(mail)
-        if self.refusals and isinstance(refusal := self.refusals.pop(0), StoreDown):
-            raise refusal
-        self.amendments.append(mail)
-        return Accepted.NOTHING
-
-
 async def test_edits_and_deletions_amend_and_are_acknowledged_whatever_they_find(adapter: SlackAdapter) -> None:
-    inbox = Mailroom()
+    inbox = Inbox()
     inbox.refusals = [StoreDown("away")]
     assert (await adapter.handle(event("10_message_changed"), inbox.accept)).status == 503
     for name in ("10_message_changed", "11_message_deleted"):
@@ -173,7 +187,7 @@ async def test_edits_and_deletions_amend_and_are_acknowledged_whatever_they_find
 
 
 async def test_an_edit_of_our_own_message_amends_nothing(adapter: SlackAdapter) -> None:
-    inbox, body = Mailroom(), load("10_message_changed")
+    inbox, body = Inbox(), load("10_message_changed")
     for inner in ("message", "previous_message"):
         body["event"][inner] |= {"user": "U0BOT12AB", "bot_id": "B012AB3CD"}
     assert (await adapter.handle(signed(json.dumps(body)), inbox.accept)).status == 200
@@ -181,7 +195,7 @@ async def test_an_edit_of_our_own_message_amends_nothing(adapter: SlackAdapter) 
 
 
 async def test_in_agent_view_an_edit_amends_the_thread(make: Callable[..., SlackAdapter]) -> None:
-    adapter, inbox = make(dm="thread"), Mailroom()
+    adapter, inbox = make(dm="thread"), Inbox()
     await adapter.receive(inbox.accept)
     await adapter.handle(event("10_message_changed"), inbox.accept)
     assert inbox.amendments[0].conversation == "slack:T012AB3CD:D012AB3CD:1795226402.000100"
@@ -458,7 +472,7 @@ async def test_an_envelope_that_could_not_be_stored_is_not_acknowledged(
 async def test_edits_and_presses_come_through_the_socket_as_well(
     server: SlackServer, make: Callable[..., SlackAdapter]
 ) -> None:
-    inbox = Mailroom()
+    inbox = Inbox()
     payloads = {"events_api": load("10_message_changed"), "interactive": pressed_last()}
     server.frames = [
         json.dumps({"envelope_id": kind, "type": kind, "accepts_response_payload": False, "payload": payload})

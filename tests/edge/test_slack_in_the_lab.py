@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from aiohttp import web
 
-from gateway.domain.adapter import Accepted, HttpRequest, Mail
+from gateway.domain.adapter import Accepted, Mail
 from gateway.domain.errors import Ambiguous
 from gateway.domain.messages import Amendment, Command, Destination, InboundMessage, Offer, OutboundPart
 from gateway.lab.client import LabClient
 from gateway.lab.faults import FaultKind
 from gateway.lab.standalone import serve_lab
 from gateway.slack import SlackAdapter
+from tests.edge.slack_server import request_url
 
 GONE_S = 0.3
 
@@ -50,34 +50,22 @@ class Desk:
 @asynccontextmanager
 async def in_the_lab(desk: Desk) -> AsyncIterator[tuple[SlackAdapter, LabClient]]:
     held: list[SlackAdapter] = []
-
-    async def handle(request: web.Request) -> web.Response:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        event = HttpRequest(request.method, request.path, headers, await request.read())
-        answer = await held[0].handle(event, desk.accept)
-        return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
-
-    site = web.Application()
-    site.router.add_post("/slack/events", handle)
-    runner = web.AppRunner(site)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}/slack/events"
-    try:
-        async with serve_lab(slack_events_url=url) as served, LabClient(served.url) as lab:
-            adapter = SlackAdapter(
-                served.slack_bot_token,
-                signing_secret=served.slack_signing_secret,
-                api_base_url=served.slack_url,
-                call_timeout_s=GONE_S,
-                settle_s=60.0,
-            )
-            held.append(adapter)
-            await adapter.receive(desk.accept)
-            yield adapter, lab
-            await adapter.close()
-    finally:
-        await runner.cleanup()
+    async with (
+        request_url(lambda request: held[0].handle(request, desk.accept)) as url,
+        serve_lab(slack_events_url=url) as served,
+        LabClient(served.url) as lab,
+    ):
+        adapter = SlackAdapter(
+            served.slack_bot_token,
+            signing_secret=served.slack_signing_secret,
+            api_base_url=served.slack_url,
+            call_timeout_s=GONE_S,
+            settle_s=60.0,
+        )
+        held.append(adapter)
+        await adapter.receive(desk.accept)
+        yield adapter, lab
+        await adapter.close()
 
 
 def back_to(message: InboundMessage) -> Destination:

@@ -183,8 +183,20 @@ class TestTelegramConforms(AdapterConformance):
 
             return script
 
+        async def amend(message: InboundMessage, text: str | None, accept: Accept) -> None:
+            assert text is not None
+            original = server.private(message.text, message_id=int(message.message_id))
+            await server.queue(server.edited(original, text))
+
+        async def press(number: int, accept: Accept) -> None:
+            (button,) = json.loads(server.sent[number]["form"]["reply_markup"])["inline_keyboard"][0]
+            await server.queue(server.pressed(button["callback_data"]))
+
         return Subject(
             adapter=make(call_timeout_s=0.3),
+            amend=amend,
+            deletions=False,
+            press=press,
             say=say,
             posted=lambda: [message["text"] for message in server.sent],
             nowhere=Destination(ConversationKey("telegram:7000000001:404:-")),

@@ -25,6 +25,7 @@ from gateway.domain.errors import (
     Unreachable,
 )
 from gateway.domain.messages import ConversationKey, Destination, InboundMessage, OutboundPart
+from gateway.domain.pacing import SystemClock
 from gateway.domain.turns import Phase, Turn
 from tests.edge.work import Bench, bench
 from workers.turn import LONGEST_WAIT_S, MAX_TRIES, TELL_AFTER_S, work
@@ -434,3 +435,26 @@ async def test_a_conversation_with_more_mail_gives_its_place_to_those_who_wait(a
     assert (await at.heard(), later) == ("echo 1: one", [(KEY, 0.0)])
     await work(KEY, replace(crowded, crowded=lambda: False))
     assert await at.heard() == "echo 2: two"
+
+
+async def test_whoever_takes_a_turn_over_looks_soon(at: Bench, raw: redis.asyncio.Redis) -> None:
+    """By the run's age the first look would be up to 1.5 s away; the user has waited for the lease already."""
+    waits: list[float] = []
+
+    class Noting(SystemClock):
+        async def sleep(self, seconds: float) -> None:
+            waits.append(seconds)
+
+    await at.say("hello")
+    turn = await at.store.leases.acquire(KEY, lease_s=30)
+    assert isinstance(turn, Turn)
+    thread = await at.deps.backend.open_thread(KEY, turn.key)
+    run = await at.deps.backend.start(thread, "asst_1", turn.fresh, turn.run_key, look_first=False)
+    long_ago = turn.taken_ms - 60_000
+    fields: dict[str, str | int] = {"phase": Phase.RUNNING, "thread": thread, "run": run.id, "started": long_ago}
+    await at.store.turns.step(turn.lease, fields, lease_s=30)
+    await raw.hset(await state_name(raw), "lease", "1")
+    await work(KEY, replace(at.deps, pace=replace(at.deps.pace, clock=Noting())))
+    assert await at.heard() == "echo 1: hello"
+    assert waits
+    assert max(waits) < 0.3

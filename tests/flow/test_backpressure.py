@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+import redis.asyncio
 
 from gateway.lab.client import LabClient, Platform
 from gateway.lab.identity import lab_environment
@@ -85,7 +86,7 @@ async def door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Door]:
     """One stack for the whole module, on a Redis of its own."""
     folder = tmp_path_factory.mktemp("pressure")
     port = str(free_port())
-    async with redis_broker(folder / "redis") as server:
+    async with redis_broker(folder / "redis", "--enable-debug-command", "local") as server:
         fleet = Fleet(folder, environment(folder, server.url))
         try:
             async with fleet.backend() as backend, aiohttp.ClientSession() as http:
@@ -160,6 +161,36 @@ async def quick(server: RedisBroker) -> None:
     server.send(signal.SIGCONT)
 
 
+async def loading(server: RedisBroker) -> None:
+    """LOADING: it was restarted and reads what it has on disk, slowly. It hears nobody for 1,024 commands at a time."""
+    async with server.client.pipeline(transaction=False) as pipe:
+        for number in range(_LOADED):
+            pipe.set("load", number)
+        await pipe.execute()
+    await server.client.config_set("key-load-delay", str(_LOAD_US))
+    _READING.add(asyncio.create_task(_reload(server)))
+    await until(lambda: _loads(server))
+
+
+async def loaded(server: RedisBroker) -> None:
+    await server.client.config_set("key-load-delay", "0")
+    await asyncio.gather(*_READING)
+    _READING.clear()
+
+
+_LOADED, _LOAD_US = 10_240, 400
+_READING: set[asyncio.Task[None]] = set()
+
+
+async def _reload(server: RedisBroker) -> None:
+    async with redis.asyncio.Redis.from_url(server.url) as own:  # this connection is busy until the end
+        await own.execute_command("DEBUG", "LOADAOF")  # type: ignore[no-untyped-call]
+
+
+async def _loads(server: RedisBroker) -> bool:
+    return bool((await server.client.info("persistence"))["loading"])
+
+
 Step = Callable[[RedisBroker], Awaitable[None]]
 TROUBLES: dict[str, tuple[Step, Step]] = {
     "full": (full, not_full),
@@ -167,6 +198,7 @@ TROUBLES: dict[str, tuple[Step, Step]] = {
     "no replicas": (no_replicas, replicas_enough),
     "read only": (read_only, writable),
     "stalled": (stalled, quick),
+    "loading": (loading, loaded),
 }
 
 

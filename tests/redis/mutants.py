@@ -292,6 +292,27 @@ MUTANTS = (
     ),
     Mutant(
         "acquire",
+        "redis.call('HSET', KEYS[2], 'over', '')",
+        "",
+        "a replay that does not know its run takes the failed one for its answer",
+        joining.test_a_letter_that_does_not_know_its_run_passes_over_whichever_it_was,
+    ),
+    Mutant(
+        "acquire",
+        "if same and type(content.sent)",
+        "if type(content.sent)",
+        "a replay leaves out what only a thread that was put away has",
+        joining.test_a_letter_of_another_thread_brings_all_its_messages,
+    ),
+    Mutant(
+        "acquire",
+        "redis.call('HSET', KEYS[2], 'psend', content.intended)",
+        "",
+        "a replay posts again what may have been posted",
+        joining.test_a_part_that_may_have_been_posted_is_in_doubt_after_a_replay_as_well,
+    ),
+    Mutant(
+        "acquire",
         "known.command == 'stop' and 's' or 'c'",
         "'m'",
         "a replayed command is a plain message",

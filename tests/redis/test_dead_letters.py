@@ -114,12 +114,14 @@ async def test_a_replayed_letter_keeps_its_key_run_and_posted_parts(store: Store
     assert json.loads(text) == {
         "messages": [message("1").to_json()],
         "run": "run_1",
+        "thread": None,
         "parts": [OutboundPart("part 0").to_json(), OutboundPart("part 1").to_json()],
         "posted": {"0": "17"},
         "outcome": "completed",
         "phase": Phase.REPLYING,
         "key": f"{ANN}#1",
         "sent": 0,
+        "intended": -1,
     }
     assert await store.dead_letters.all() == []
     assert await raw.keys("tw:*:dead") == []

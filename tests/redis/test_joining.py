@@ -295,6 +295,34 @@ async def test_a_letter_of_a_steered_turn_remembers_what_its_thread_has(store: S
     assert [m.event_id for m in (await take(store)).fresh] == ["2"]
 
 
+async def test_a_letter_of_another_thread_brings_all_its_messages(store: Store, raw: redis.asyncio.Redis) -> None:
+    await raw.hset(STATE, "thread", "thread_2")
+    await replay(raw, store, sent=1, thread="thread_1")
+    assert [m.event_id for m in (await take_and_finish(store)).fresh] == ["1", "2"]
+    await replay(raw, store, sent=1, thread="thread_2")
+    assert [m.event_id for m in (await take(store)).fresh] == ["2"]
+
+
+async def test_a_part_that_may_have_been_posted_is_in_doubt_after_a_replay_as_well(
+    store: Store, raw: redis.asyncio.Redis
+) -> None:
+    await put(store, "1")
+    turn = await take(store)
+    turn.parts, turn.part_intended = ["{}", "{}"], 1
+    await store.dead_letters.bury(turn, "delivery", "given up", 1)
+    await store.turns.finish(turn.lease)
+    await store.dead_letters.replay(f"{turn.id}-delivery")
+    assert (await take(store)).part_intended == 1
+
+
+async def test_a_letter_that_does_not_know_its_run_passes_over_whichever_it_was(
+    store: Store, raw: redis.asyncio.Redis
+) -> None:
+    await replay(raw, store, run=None)
+    turn = await take(store)
+    assert (turn.run, turn.run_intended, turn.passed_over) == (None, True, "")
+
+
 async def test_a_replayed_command_is_still_one(store: Store, raw: redis.asyncio.Redis) -> None:
     for name, command in (("1", Command.HELP), ("2", Command.STOP)):
         await replay(raw, store, messages=[message(name, command=command).to_json()])

@@ -118,8 +118,8 @@ class Backend(Protocol):
         passed_over: RunId | None = None,
     ) -> RunView:
         """Add the messages and create a run, in one call. With `look_first` (an earlier attempt may have landed) the
-        run carrying `key` is looked for and adopted, unless it is `passed_over` and ended without a reply. A foreign
-        active run on the thread is cancelled and the call raises Retryable."""
+        run carrying `key` is looked for and adopted, unless it is `passed_over` ("": whichever it is) and ended without
+        a reply. A foreign active run on the thread is cancelled and the call raises Retryable."""
 
     async def find(self, thread: ThreadId, key: str) -> RunView | None:
         """The newest run carrying `key`, None where there is none. Changes nothing."""

@@ -146,14 +146,15 @@ class AssistantsBackend:
         for run in page.data:
             metadata = cast("dict[str, str]", run.metadata or {})
             if metadata.get(KEY) == key[:512]:
-                brought = tuple(metadata.get(EVENTS, "").split())
+                events = metadata.get(EVENTS, "")
+                brought = tuple(events.split()) if len(events) < 512 else ()  # cut off, perhaps: nobody knows them all
                 return RunView(RunId(run.id), _STATUS.get(run.status, RunStatus.WORKING), brought=brought)
         return None
 
     async def _adoptable(self, thread: ThreadId, key: str, passed_over: RunId | None) -> RunView | None:
         """The run of an earlier attempt, to be looked at next; not the one that a replay is to replace."""
         ours = await self.find(thread, key)
-        if ours is None or (ours.id == passed_over and ours.status.final and ours.status is not RunStatus.DONE):
+        if ours is None or (passed_over in ("", ours.id) and ours.status.final and ours.status is not RunStatus.DONE):
             return None
         return RunView(ours.id, RunStatus.WORKING, brought=ours.brought)
 

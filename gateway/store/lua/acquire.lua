@@ -48,15 +48,23 @@ local function take_up(letter)
   local seq = redis.call('HINCRBY', KEYS[2], 'seq', #messages) - #messages
   for i = #messages, 1, -1 do redis.call('LPUSH', KEYS[1], (seq + i) .. ' ' .. kinds[i] .. ' ' .. messages[i]) end
   redis.call('HSET', KEYS[2], 'ri', 1)
+  redis.call('HSET', KEYS[2], 'over', '') -- also where nobody wrote down which run it was
   for field, value in pairs({key = content.key, over = content.run}) do
     if type(value) == 'string' and value ~= '' then redis.call('HSET', KEYS[2], field, value) end
   end
-  if type(content.sent) == 'number' and content.sent > 0 then redis.call('HSET', KEYS[2], 'sent', content.sent) end
+  -- What an earlier run brought is in its thread, which may have been put away since.
+  local same = (content.thread or false) == redis.call('HGET', KEYS[2], 'thread')
+  if same and type(content.sent) == 'number' and content.sent > 0 then
+    redis.call('HSET', KEYS[2], 'sent', content.sent)
+  end
   if content.phase == 'replying' and type(content.parts) == 'table' and #content.parts > 0 then
     redis.call('HSET', KEYS[2], 'phase', 'replying', 'parts', cjson.encode(content.parts))
     redis.call('HSET', KEYS[2], 'outcome', type(content.outcome) == 'string' and content.outcome or '')
     for part, id in pairs(type(content.posted) == 'table' and content.posted or {}) do
       if type(id) == 'string' then redis.call('HSET', KEYS[2], 'mid:' .. part, id) end
+    end
+    if type(content.intended) == 'number' and content.intended >= 0 then
+      redis.call('HSET', KEYS[2], 'psend', content.intended)
     end
   end
   return #messages
