@@ -117,7 +117,11 @@ async def _one(progress: Progress, deps: Deps) -> bool:
             return await _leave_to_others(progress, deps)
         if turn.tries > (2 * MAX_TRIES if turn.outcome == "poison" else MAX_TRIES):
             if turn.phase is Phase.REPLYING:
+                if turn.outcome != "poison":
+                    with suppress(Retryable, Refused, TokenRefused):
+                        await tell(progress, adapter, phrases.ENDINGS["poison"], "poison")
                 return await _give_up(progress, "delivery", f"given up after {MAX_TRIES} tries")
+            log.error("turn.given_up", turn=turn.id, stage="turn", reason=f"given up after {MAX_TRIES} tries")
             crash.at("poison.bury")
             await progress.bury("turn", f"given up after {MAX_TRIES} tries")
             await _fix_reply(progress, adapter, Reply(phrases.ENDINGS["poison"].format(turn=turn.id), "poison"))

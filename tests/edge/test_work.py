@@ -458,3 +458,20 @@ async def test_whoever_takes_a_turn_over_looks_soon(at: Bench, raw: redis.asynci
     assert await at.heard() == "echo 1: hello"
     assert waits
     assert max(waits) < 0.3
+
+
+async def test_a_reply_whose_posting_kills_its_workers_is_given_up_and_told(
+    at: Bench, raw: redis.asyncio.Redis
+) -> None:
+    await at.say("hello")
+    turn = await at.store.leases.acquire(KEY, lease_s=30)
+    assert isinstance(turn, Turn)
+    deadly = json.dumps([OutboundPart("kills whoever posts it").to_json()])
+    fields: dict[str, str | int] = {"phase": Phase.REPLYING, "outcome": "done", "parts": deadly, "tries": MAX_TRIES}
+    await at.store.turns.step(turn.lease, fields, lease_s=30)
+    await raw.hset(await state_name(raw), "lease", "1")
+    await work(KEY, at.deps)
+    assert "put aside for the operator" in await at.heard()
+    (letter,) = await at.store.dead_letters.of(KEY)
+    assert (letter["stage"], len(letter["parts"])) == ("delivery", 1)
+    assert await at.ask("hello") == "echo 1: hello"

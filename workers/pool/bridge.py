@@ -11,6 +11,7 @@ from typing import Any
 import greenlet
 from celery import Task
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
+from celery.worker.request import Request
 
 from workers.pool.flight import Flight, Reason
 
@@ -85,6 +86,20 @@ def _outcome(flight: Flight) -> str:
     raise Ignore(flight.reason.name)  # Celery announced it already: revoked, or failed by its hard limit
 
 
+class Message(Request):  # type: ignore[misc]  # celery ships no types
+    """One message from the broker, as Celery's worker holds it."""
+
+    def acknowledge(self) -> None:
+        """Tell the broker, where its queue wants to be told. Celery tells it in any case; with a queue consumed without
+        acknowledgements kombu (5.7) asks for the channel to do so, and one that is closed just then ends the consumer.
+        """
+        queue = self.app.amqp.queues.get(self.delivery_info.get("routing_key"))
+        if queue is not None and queue.no_ack:
+            self.acknowledged = True
+        else:
+            super().acknowledge()
+
+
 class AsyncTask(Task):  # type: ignore[misc]  # celery ships no types
     """A Celery task whose body may be `async def`; use it as `Celery(task_cls=AsyncTask)`.
 
@@ -95,6 +110,7 @@ class AsyncTask(Task):  # type: ignore[misc]  # celery ships no types
     """
 
     abstract = True
+    Request = Message
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the body and return its result. Called by the tracer; outside the pool (eager mode) it runs a loop."""
