@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.metadata import version
 
-from gateway.settings import Backend, Settings
+from gateway.settings import Access, Backend, Settings
 from gateway.telemetry import log
 
 _REAL_MODEL = "for a real one set OPENAI_API_KEY (or OPENAI_BASE_URL) and THREADWAY_MODEL"
@@ -84,7 +84,8 @@ def telegram_mode(settings: Settings, lab: bool) -> str:
         return "in the lab, no token needed"
     if not settings.telegram_on:
         return "off (TELEGRAM_BOT_TOKEN is not set)"
-    return "on, by webhook" if settings.telegram_webhook_url else "on, by polling"
+    way = "by webhook" if settings.telegram_webhook_url else "by polling"
+    return f"on, {way}; {access_mode(settings, 'telegram')}"
 
 
 def slack_mode(settings: Settings, lab: bool) -> str:
@@ -93,7 +94,17 @@ def slack_mode(settings: Settings, lab: bool) -> str:
         return "in the lab, no token needed"
     if not settings.slack_on:
         return "off (SLACK_BOT_TOKEN is not set)"
-    return "on, by Socket Mode" if settings.slack_app_token else "on, requests at /slack/events"
+    way = "by Socket Mode" if settings.slack_app_token else "requests at /slack/events"
+    return f"on, {way}; {access_mode(settings, 'slack')}"
+
+
+def access_mode(settings: Settings, platform: str) -> str:
+    """In a few words: who may talk there."""
+    return {
+        Access.OPEN: "open to everybody",
+        Access.PAIRING: "`threadway pair` lets people in",
+        Access.ALLOWLIST: "for whom [access] allow names",
+    }[settings.effective_access(platform)]
 
 
 def model_in_use(settings: Settings) -> str:

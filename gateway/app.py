@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.domain.adapter import Adapter, HttpReceiving, Probing
 from gateway.domain.errors import SettingsInvalid, StoreDown, TokenRefused
 from gateway.domain.pacing import RetryPolicy, SystemClock
+from gateway.door import Door
 from gateway.http import Check, make_app
 from gateway.intake import Intake
 from gateway.leading import Leading, PollOffsets, PollSpill
@@ -72,6 +73,7 @@ class Gateway:
             waker,
             debounce_s=settings.conversations.debounce_s,
             while_running=settings.conversations.while_running,
+            door=Door(settings, store.pairings, self.clock),
         )
         receiving = {name: adapter for name, adapter in adapters.items() if name != "console"}
         for name, adapter in receiving.items():

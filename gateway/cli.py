@@ -28,6 +28,8 @@ SPARE_SLOTS = 16
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 dead = typer.Typer(help="What was given up: list it, read it, try it again, or forget it.", no_args_is_help=True)
 app.add_typer(dead, name="dead")
+pair = typer.Typer(help="Let people in by a one-time code: print one, list who is paired, take it back.")
+app.add_typer(pair, name="pair")
 LetterIds = Annotated[list[str] | None, typer.Argument(metavar="ID...", show_default=False)]
 AllLetters = Annotated[bool, typer.Option("--all", help="All there are.")]
 
@@ -222,6 +224,38 @@ def _chosen(names: list[str] | None, everything: bool) -> list[str] | None:
     if everything == bool(names):
         _usage("say which: one or more ids, or --all")
     return None if everything else names
+
+
+@pair.callback(invoke_without_command=True)
+def pair_new(context: typer.Context, json: AsJson = False) -> None:
+    """Print a code that lets in the first person who sends it to the bot: once, within ten minutes."""
+    if context.invoked_subcommand is not None:
+        if json:
+            _usage("--json: put it behind the subcommand")
+        return
+    settings = _settings(level="ERROR")
+    url = _redis_url(settings)
+    from gateway.pair import new
+
+    raise SystemExit(asyncio.run(new(url, settings, as_json=json)))
+
+
+@pair.command("list")
+def pair_list(json: AsJson = False) -> None:
+    """List who is paired, newest first."""
+    url = _redis_url(_settings(level="ERROR"))
+    from gateway.pair import list_paired
+
+    raise SystemExit(asyncio.run(list_paired(url, as_json=json)))
+
+
+@pair.command("revoke")
+def pair_revoke(key: Annotated[str, typer.Argument(metavar="KEY", show_default=False)], json: AsJson = False) -> None:
+    """Let somebody out again; KEY as `threadway pair list` shows it. They can be paired anew."""
+    url = _redis_url(_settings())
+    from gateway.pair import revoke
+
+    raise SystemExit(asyncio.run(revoke(url, key, as_json=json)))
 
 
 @app.command()

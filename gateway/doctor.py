@@ -39,7 +39,7 @@ class Finding:
 
 async def doctor(settings: Settings, *, as_json: bool) -> int:
     """Look at everything, print it; 1 when something required failed."""
-    checks = (_settings, _redis, _broker, _database, _backend, _model, _telegram, _slack)
+    checks = (_settings, _access, _redis, _broker, _database, _backend, _model, _telegram, _slack)
     findings = [
         found for group in await asyncio.gather(*(_guarded(check, settings) for check in checks)) for found in group
     ]
@@ -66,11 +66,31 @@ async def _guarded(check: Callable[[Settings], Awaitable[list[Finding]]], settin
 
 
 async def _settings(settings: Settings) -> list[Finding]:
-    modes = {settings.effective_access(name) for name in ("telegram", "slack")}
-    access = "everybody may talk to the assistants" + ("" if modes == {Access.OPEN} else ", in this version")
     config = settings.config.name if settings.config else "no threadway.toml"
-    said = [Finding("settings", "ok", f"valid ({config}); backend {settings.backend}; {access}")]
+    said = [Finding("settings", "ok", f"valid ({config}); backend {settings.backend}")]
     return said + [Finding("settings", "warning", notice) for notice in settings.notices()]
+
+
+async def _access(settings: Settings) -> list[Finding]:
+    """Who may talk, and whether anybody can at all."""
+    modes = {platform: settings.effective_access(platform) for platform in settings.platforms_on}
+    if not modes:
+        return [Finding("access", "skipped", "no platform is on; the lab and the terminal are open")]
+    named = len({*settings.access_rules.allow, *settings.access_rules.admins})
+    says = ", ".join(f"{platform}: {mode}" for platform, mode in modes.items()) + f"; {named} named in [access]"
+    url = _known_redis(settings)
+    if Access.PAIRING not in modes.values() or url is None:
+        return [Finding("access", "ok", says)]
+    store = Store(url, connections=1)
+    try:
+        paired = len(await store.pairings.all())
+    except StoreDown:
+        return [Finding("access", "skipped", f"{says}; who is paired is in Redis")]
+    finally:
+        await store.close()
+    if not (named or paired):
+        return [Finding("access", "warning", f"{says}, nobody paired: `threadway pair` prints a code to let you in")]
+    return [Finding("access", "ok", f"{says}, {paired} paired")]
 
 
 def _known_redis(settings: Settings) -> str | None:

@@ -10,7 +10,7 @@ from typing import Protocol
 from gateway.domain import crash
 from gateway.domain.adapter import Accepted, Mail
 from gateway.domain.errors import StoreDown
-from gateway.domain.messages import Amendment, ConversationKey, InboundMessage, adapter_of
+from gateway.domain.messages import Amendment, Command, ConversationKey, InboundMessage, adapter_of
 from gateway.domain.turns import WhileRunning
 from gateway.store import Store
 from gateway.store.streams import Nudge
@@ -29,8 +29,18 @@ class WakesTurns(Protocol):
         """Returns at once, never raises; may get lost."""
 
 
+class Judges(Protocol):
+    """Whoever decides what may come in."""
+
+    async def judge(self, mail: Mail) -> Mail | None:
+        """`mail`, a word about its author that keeps nothing of what they wrote, or None for nothing at all.
+
+        May be called twice with the same mail, and answers the same. Raises StoreDown.
+        """
+
+
 class Intake:
-    """The one door through which mail comes in."""
+    """The one way in for mail."""
 
     def __init__(
         self,
@@ -39,27 +49,46 @@ class Intake:
         *,
         debounce_s: float = 0.0,
         while_running: WhileRunning = WhileRunning.QUEUE,
+        door: Judges | None = None,
     ) -> None:
+        """`door` None takes everybody's mail: for the terminal, where whoever could write may also read Redis."""
         self._store = store
         self._waker = waker
+        self._door = door
         self._debounce_s = debounce_s
         self._nudging = while_running is not WhileRunning.QUEUE
 
     async def accept(self, mail: Mail) -> Accepted:
         """Store a message durably and once, then say that there is mail; or amend one that waits.
 
-        Returns FULL when the conversation's inbox is at its cap. Raises StoreDown when nothing could be stored, or not
-        within LIMIT_S; the platform must then not get its acknowledgement. May be called twice with the same mail.
+        Returns FULL when the conversation's inbox is at its cap, REFUSED when the author is not let in. Raises
+        StoreDown when nothing could be stored, or not within LIMIT_S; the platform must then not get its
+        acknowledgement. May be called twice with the same mail.
         """
         crash.at("intake.store")
         async with _limited():
-            return await (self._amend(mail) if isinstance(mail, Amendment) else self._store_message(mail))
+            return await self._take(mail)
+
+    async def _take(self, mail: Mail) -> Accepted:
+        admitted: Mail | None = mail
+        if self._door is not None:
+            crash.at("intake.judge")
+            admitted = await self._door.judge(mail)
+        if admitted is None:
+            MESSAGES.labels(adapter_of(mail.conversation), Accepted.REFUSED).inc()
+            return Accepted.REFUSED
+        if isinstance(admitted, Amendment):
+            return await self._amend(admitted)
+        stored = await self._store_message(admitted)
+        # Also where the inbox is full: nobody else's mail is held back for a refusal.
+        return Accepted.REFUSED if admitted.command is Command.REFUSED else stored
 
     async def _store_message(self, message: InboundMessage) -> Accepted:
         wait_s = 0.0 if message.command else max(self._debounce_s, PIECES_S if message.more_follows else 0.0)
         crash.at("intake.ingest")
         stored = await self._store.inbox.ingest(message, debounce_s=wait_s)
-        MESSAGES.labels(adapter_of(message.conversation), stored.outcome).inc()
+        outcome = Accepted.REFUSED if message.command is Command.REFUSED else stored.outcome
+        MESSAGES.labels(adapter_of(message.conversation), outcome).inc()
         if stored.outcome is not Accepted.STORED:
             log.info("message.not_stored", conversation=message.conversation, why=stored.outcome)
             return stored.outcome

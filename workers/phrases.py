@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.domain.messages import Command
+from gateway.domain.messages import Command, Refusal
 
 HELP = (
     "I am an assistant; write to me and I answer.\n\n"
@@ -17,6 +17,20 @@ COMMANDS = {
     Command.HELP: HELP,
     Command.NEW: "A new conversation begins. I no longer see what we said before.",
     Command.STOP: "There is nothing to stop.",
+    Command.PAIRED: "You are paired, welcome! " + HELP,
+}
+REFUSALS = {
+    Refusal.NOT_LISTED: (
+        "Sorry, I may not talk with you here. Whoever runs me can let you in, and needs your id for it: `{person}`."
+    ),
+    Refusal.NOT_PAIRED: (
+        "Sorry, I do not know you yet. Ask whoever runs me for a pairing code (`threadway pair` prints one) "
+        "and send it to me in a direct message. Your id is `{person}`."
+    ),
+    Refusal.WRONG_CODE: (
+        "Sorry, this code does not work: each works once, within ten minutes. Please ask for a new one."
+    ),
+    Refusal.TOO_MANY_CODES: "Sorry, that was one wrong code too many. Please try again in an hour, with a new code.",
 }
 STOPPED = "Stopped."
 ENDINGS = {
@@ -44,3 +58,9 @@ REJECTED = (
     "Please send it again when I have answered, or /stop me first."
 )
 FORGOT = "(My record of our earlier conversation is gone, so I begin anew.)"
+
+
+def refusal(reason: str, person: str) -> str:
+    """What somebody is told who is not let in; `reason` is a Refusal, or one that a newer gateway knows."""
+    known = Refusal(reason) if reason in frozenset(Refusal) else Refusal.NOT_LISTED
+    return REFUSALS[known].format(person=person)

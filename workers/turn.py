@@ -167,6 +167,8 @@ async def _reply(progress: Progress, deps: Deps, adapter: Adapter) -> Reply:
     turn = progress.turn
     if turn.first.command is Command.LAST:
         return await _last_reply(turn, deps)
+    if turn.first.command is Command.REFUSED:
+        return Reply(phrases.refusal(turn.first.argument, turn.first.origin.person), "command_refused")
     if command := turn.first.command:
         return Reply(phrases.COMMANDS[command], f"command_{command}")
     try:

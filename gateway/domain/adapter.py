@@ -23,6 +23,8 @@ class Accepted(StrEnum):
     """The conversation's inbox is at its cap; nothing was stored, the platform should send it again."""
     NOTHING = "nothing"
     """An amendment of a message that does not wait (any more): there is nothing to change, and nothing to repeat."""
+    REFUSED = "refused"
+    """Its author is not let in (`[access]`): nothing of it is kept, and nothing to repeat."""
 
 
 class Doubt(StrEnum):

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from gateway.domain.messages import Command
+from gateway.domain.messages import ORDERS, Command
 
 _WORD = re.compile(r"(?P<word>[A-Za-z0-9_]{1,32})(?:@(?P<addressee>\w+))?(?:\s+(?P<argument>.*))?", re.DOTALL)
 
-_COMMANDS = {command.value: command for command in Command}
+_COMMANDS = {command.value: command for command in ORDERS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,37 @@ class Command(StrEnum):
     STOP = "stop"
     LAST = "last"
     HELP = "help"
+    PAIRED = "paired"
+    """Nobody's order: the gateway's word for a person whose pairing code was right; they are welcomed."""
+    REFUSED = "refused"
+    """Nobody's order: the gateway's word for a person who is not let in; `argument` is a `Refusal`."""
+
+
+ORDERS = frozenset(Command) - {Command.PAIRED, Command.REFUSED}
+"""What people may order."""
+
+
+class Refusal(StrEnum):
+    """Why somebody is not let in: which sentence they are told."""
+
+    NOT_LISTED = "not_listed"
+    NOT_PAIRED = "not_paired"
+    WRONG_CODE = "wrong_code"
+    TOO_MANY_CODES = "too_many_codes"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who said something and where, in the words of `[access]`. Made by the adapter; nobody else can read its ids."""
+
+    person: str = ""
+    """E.g. "telegram:user:4242", "slack:user:T0EX:U0ANN"; "" where the platform's adapter names nobody."""
+    places: tuple[str, ...] = ()
+    """What an operator may allow as a whole, e.g. "telegram:chat:-1001", "slack:channel:T0EX:C0SUPPORT"."""
+    direct: bool = False
+    """Nobody else reads along: the only place where a pairing code is taken."""
+    addressed: bool = True
+    """False: said in a thread we are in, but to nobody in particular; then a refusal is not told either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +103,7 @@ class InboundMessage:
     """One person's one message may arrive in pieces (an album, a text cut at the platform's limit): wait for more."""
     revision: int = 0
     """Of an edited text: the platform's time of the edit, so that an older edit never replaces a newer one."""
+    origin: Origin = Origin()
 
     @property
     def event_id(self) -> str:
@@ -90,11 +122,18 @@ class InboundMessage:
         known["dedupe_keys"] = tuple(known["dedupe_keys"])
         known["command"] = Command(known["command"]) if known.get("command") else None
         known["attachments"] = tuple(_attachment(a) for a in known.get("attachments", ()))
+        known["origin"] = _origin(known.get("origin") or {})
         return cls(**known)
 
 
 def _attachment(data: Mapping[str, Any]) -> Attachment:
     return Attachment(**{name: data[name] for name in Attachment.__dataclass_fields__ if name in data})
+
+
+def _origin(data: Mapping[str, Any]) -> Origin:
+    known = {name: data[name] for name in Origin.__dataclass_fields__ if name in data}
+    known["places"] = tuple(known.get("places", ()))
+    return Origin(**known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +147,8 @@ class Amendment:
     """The new text, normalised as the message's own was; None: deleted."""
     revision: int
     """The platform's time of the edit (any unit that only grows): an older one than what is stored changes nothing."""
+    origin: Origin = Origin()
+    """Whose message it is; may be missing for a deletion, which brings nothing in."""
 
 
 @dataclass(frozen=True, slots=True)

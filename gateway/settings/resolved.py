@@ -78,6 +78,11 @@ class Settings(Variables):
         """Whether this process serves Slack."""
         return self.slack_bot_token is not None
 
+    @property
+    def platforms_on(self) -> tuple[str, ...]:
+        """Which of "telegram" and "slack" this process serves."""
+        return ("telegram",) * self.telegram_on + ("slack",) * self.slack_on
+
     def is_vendor(self, platform: str) -> bool:
         """Whether "telegram" or "slack" is on and talks to the real thing, not to a stand-in at another
         address."""
@@ -106,8 +111,10 @@ class Settings(Variables):
         """Who may talk on `platform` ("telegram", "slack", "console") according to the settings.
 
         The variable beats `[access] mode`; without both: pairing where the platform is the vendor's, open
-        elsewhere.
+        elsewhere. The terminal is open to whoever sits at it.
         """
+        if platform == "console":
+            return Access.OPEN
         chosen = self.access or self.access_rules.mode
         return chosen or (Access.PAIRING if self.is_vendor(platform) else Access.OPEN)
 
@@ -198,13 +205,17 @@ class Settings(Variables):
         if self.telegram_on is False and self.telegram_webhook_url:
             said.append("Telegram is off: TELEGRAM_BOT_TOKEN is not set")
         for platform in ("telegram", "slack"):
-            wanted = self.effective_access(platform)
-            on = self.telegram_on if platform == "telegram" else self.slack_on
-            if on and wanted is not Access.OPEN:
+            if self.is_vendor(platform) and self.effective_access(platform) is Access.OPEN:
                 said.append(
-                    f"EVERYBODY who finds the bot on {platform} may talk to it and spend your tokens: "
-                    f"access control ({wanted}) is not in this version"
+                    f"EVERYBODY who finds the bot on {platform} may talk to it and spend your tokens: access is open; "
+                    "THREADWAY_ACCESS=pairing asks each for a code"
                 )
+        rules = self.access_rules
+        modes = {self.effective_access(platform) for platform in self.platforms_on}
+        if Access.ALLOWLIST in modes and not (rules.allow or rules.admins):
+            said.append("NOBODY may talk to the bot: access is by allowlist, and [access] allow is empty")
+        if modes == {Access.OPEN} and rules.allow:
+            said.append("[access] allow changes nothing: access is open")
         return tuple(said)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Literal
+from importlib.metadata import entry_points
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from gateway.access import check_admin, check_entry
 from gateway.domain.adapter import Doubt
 from gateway.domain.turns import WhileRunning
 
@@ -70,13 +72,28 @@ class RouteConf(Table):
     """Name of the assistant."""
 
 
+def _entry(entry: str) -> str:
+    return check_entry(entry, _other_adapters())
+
+
+def _admin(entry: str) -> str:
+    return check_admin(entry, _other_adapters())
+
+
+def _other_adapters() -> set[str]:
+    """Platforms that other distributions add. The terminal is open to whoever sits at it: nobody is named there."""
+    return {entry.name for entry in entry_points(group="threadway.adapters")} - {"telegram", "slack", "console"}
+
+
 class AccessRules(Table):
     """`[access]`; THREADWAY_ACCESS beats `mode`."""
 
     mode: Access | None = Field(default=None, strict=False)
     """open | pairing | allowlist; without it as THREADWAY_ACCESS's default."""
-    allow: tuple[str, ...] = Field(default=(), strict=False)
-    """Who is let in, e.g. "telegram:user:4242", "slack:team:T0EXAMPLE"."""
+    allow: tuple[Annotated[str, AfterValidator(_entry)], ...] = Field(default=(), strict=False)
+    """People, chats, channels and workspaces that are let in, e.g. "telegram:user:4242", "slack:team:T0EXAMPLE"."""
+    admins: tuple[Annotated[str, AfterValidator(_admin)], ...] = Field(default=(), strict=False)
+    """People who are let in everywhere and will be obeyed where others are not."""
 
 
 class Conversations(Table):

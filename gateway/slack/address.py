@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.domain.messages import ConversationKey, Destination
+from gateway.domain.messages import ConversationKey, Destination, Origin
 
 _NO_ROOT = "-"
 
@@ -39,3 +39,13 @@ class Address:
         if name != "slack" or not (team and channel and root):
             raise ValueError(f"not a Slack conversation: {to.conversation}")
         return cls(team, channel, to.reply_to or (None if root == _NO_ROOT else root))
+
+
+def origin(team: str, channel: str, user: str, *, guest: bool = False, addressed: bool = True) -> Origin:
+    """Who says something and where, for access rules.
+
+    `guest`: somebody of another workspace, in a channel shared with it: who lets this workspace in does not mean them.
+    A group DM is a channel.
+    """
+    places = (f"slack:channel:{team}:{channel}", *(() if guest else (f"slack:team:{team}",)))
+    return Origin(f"slack:user:{team}:{user}", places, direct=channel.startswith("D"), addressed=addressed)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.domain.messages import Amendment
-from gateway.slack.address import Address
-from gateway.slack.fields import ID, TS, is_direct, matching, micros, reading, team_of
+from gateway.domain.messages import Amendment, Origin
+from gateway.slack.address import Address, origin
+from gateway.slack.fields import ID, TS, is_direct, is_guest, matching, micros, reading, team_of
 from gateway.slack.normalise import BotIdentity, is_said_by_a_person
 from gateway.slack.text import without_mention
 
@@ -41,12 +41,17 @@ def normalise_amendment(body: Mapping[str, Any], me: BotIdentity, *, agent_view:
         ts = matching(TS, event["deleted_ts"] if event["subtype"] == "message_deleted" else now["ts"], "ts")
         thread_ts = matching(TS, about["thread_ts"], "thread_ts") if about.get("thread_ts") else None
         opens = agent_view or not is_direct(event)
+        team, author = team_of(body), about.get("user")
+        said_by = Origin()
+        if author:
+            said_by = origin(team, channel, matching(ID, author, "user"), guest=is_guest(about, team), addressed=False)
         return Amendment(
-            conversation=Address.of_message(team_of(body), channel, ts, thread_ts, opens=opens).key,
+            conversation=Address.of_message(team, channel, ts, thread_ts, opens=opens).key,
             message_id=ts,
             text=text,
             # not edited.ts: it has whole seconds, and of two edits within one the later has to win
             revision=micros(matching(TS, event["event_ts"], "event_ts")),
+            origin=said_by,
         )
 
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.domain.messages import Command, InboundMessage, Offer, OutboundPart
-from gateway.slack.address import Address
-from gateway.slack.fields import ID, TS, filled, matching, micros, reading
+from gateway.slack.address import Address, origin
+from gateway.slack.fields import ID, TS, filled, is_guest, matching, micros, reading
 from gateway.slack.normalise import COMMANDS
 from gateway.slack.text import clean
 
@@ -66,18 +66,21 @@ def normalise_press(payload: Mapping[str, Any]) -> InboundMessage | None:
         root = message.get("thread_ts") or (payload.get("container") or {}).get("thread_ts")
         thread_ts = matching(TS, root, "thread_ts") if root else None
         ts = matching(TS, message.get("ts"), "ts")
-        address = Address.of_message(_team(payload), channel, ts, thread_ts, opens=not channel.startswith("D"))
+        team, user = _team(payload), payload["user"]
+        address = Address.of_message(team, channel, ts, thread_ts, opens=not channel.startswith("D"))
+        author = matching(ID, user["id"], "user")
         pressed = micros(matching(TS, action["action_ts"], "action_ts"))
         return InboundMessage(
             conversation=address.key,
             dedupe_keys=(f"press:{filled(payload.get('trigger_id'), 'trigger_id')}",),
             text="",
-            author_id=matching(ID, payload["user"]["id"], "user"),
+            author_id=author,
             command=command,
             argument=clean(str(action.get("value") or "")),
             reply_to=address.root or "",
             sent_ms=pressed // 1000,
             order=pressed,
+            origin=origin(team, channel, author, guest=is_guest({"team": user.get("team_id")}, team)),
         )
 
 

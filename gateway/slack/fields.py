@@ -67,6 +67,14 @@ def team_of(body: Mapping[str, Any]) -> str:
     raise Malformed("no team_id")
 
 
+def is_guest(event: Mapping[str, Any], team: str) -> bool:
+    """Whether a message's author is of another workspace than the one that has the app (Slack Connect).
+
+    Where the workspaces of one organisation share channels they count as others, too: in doubt nobody is let in.
+    """
+    return any(event.get(field) not in (None, "", team) for field in ("team", "user_team", "source_team"))
+
+
 def is_direct(event: Mapping[str, Any]) -> bool:
     """Whether it was said in a direct message; a group DM is a channel like others."""
     return event.get("channel_type") == "im" or str(event.get("channel")).startswith("D")

@@ -12,8 +12,8 @@ from typing import Any
 
 from gateway.domain.commands import parse_order
 from gateway.domain.messages import Attachment, Command, InboundMessage
-from gateway.slack.address import Address
-from gateway.slack.fields import ID, TS, filled, is_direct, matching, micros, reading, team_of
+from gateway.slack.address import Address, origin
+from gateway.slack.fields import ID, TS, filled, is_direct, is_guest, matching, micros, reading, team_of
 from gateway.slack.text import clean, without_mention
 
 AGENT_VIEW_EVENTS = frozenset({"app_context_changed", "agent_session_stopped"})
@@ -75,12 +75,13 @@ def _normalise(body: Mapping[str, Any], me: BotIdentity, agent_view: bool) -> He
         command = Command.HELP  # called by name and nothing more: an empty question would fail at every backend
     team = team_of(body)
     address = Address.of_message(team, channel, ts, thread_ts, opens=agent_view or not direct)
+    author, addressed = matching(ID, event["user"], "user"), direct or mentioned
     message = InboundMessage(
         conversation=address.key,
         # redelivery repeats the event id; app_mention and message of one mention have two, but the same channel and ts
         dedupe_keys=(_event_id(body), f"{team}:{channel}:{ts}"),
         text=text,
-        author_id=matching(ID, event["user"], "user"),
+        author_id=author,
         command=command,
         argument=argument,
         attachments=attachments,
@@ -88,8 +89,9 @@ def _normalise(body: Mapping[str, Any], me: BotIdentity, agent_view: bool) -> He
         reply_to=address.root or "",
         sent_ms=micros(ts) // 1000,
         order=micros(ts),
+        origin=origin(team, channel, author, guest=is_guest(event, team), addressed=addressed),
     )
-    return Heard(message, addressed=direct or mentioned)
+    return Heard(message, addressed=addressed)
 
 
 def is_said_by_a_person(event: Mapping[str, Any], me: BotIdentity) -> bool:
@@ -104,16 +106,18 @@ def _stop(body: Mapping[str, Any], event: Mapping[str, Any]) -> InboundMessage:
     """The native stop button of agent view, as the command it is."""
     root = matching(TS, event["thread_ts"], "thread_ts")
     address = Address(team_of(body), matching(ID, event["channel"], "channel"), root)
+    author = matching(ID, event["user"], "user")
     pressed = micros(matching(TS, event["event_ts"], "event_ts"))
     return InboundMessage(
         conversation=address.key,
         dedupe_keys=(_event_id(body),),
         text="",
-        author_id=matching(ID, event["user"], "user"),
+        author_id=author,
         command=Command.STOP,
         reply_to=root,
         sent_ms=pressed // 1000,
         order=pressed,
+        origin=origin(address.team, address.channel, author),
     )
 
 
@@ -127,13 +131,15 @@ def normalise_slash(form: Mapping[str, Any]) -> InboundMessage | None:
     channel = matching(ID, form.get("channel_id"), "channel_id")
     if order is None or order.command not in COMMANDS or not channel.startswith("D"):
         return None
+    team, author = matching(ID, form.get("team_id"), "team_id"), matching(ID, form.get("user_id"), "user_id")
     return InboundMessage(
-        conversation=Address(matching(ID, form.get("team_id"), "team_id"), channel, None).key,
+        conversation=Address(team, channel, None).key,
         dedupe_keys=(f"slash:{filled(form.get('trigger_id'), 'trigger_id')}",),
         text=f"!{order.word}",
-        author_id=matching(ID, form.get("user_id"), "user_id"),
+        author_id=author,
         command=order.command,
         argument=clean(order.argument),
+        origin=origin(team, channel, author),
     )
 
 

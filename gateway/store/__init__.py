@@ -22,6 +22,7 @@ from gateway.store.envelopes import envelope_message as envelope_message
 from gateway.store.inbox import Inbox
 from gateway.store.keys import PARTITIONS as PARTITIONS
 from gateway.store.leases import Batch, Leases, Script
+from gateway.store.pairings import Pairings
 from gateway.store.rounds import Rounds
 from gateway.store.shared import Shared
 from gateway.store.streams import Mailbox, Nudges, Timeline
@@ -50,6 +51,7 @@ class Store:
         self.turns = Turns(script("step"), script("park"), extend, behind, reject, script("finish"))
         self.conversations = Conversations(self._call)
         self.dead_letters = DeadLetters(script("bury"), script("drop_dead"), script("replay_dead"), self._call)
+        self.pairings = Pairings(script("knock"), self._call)
         self.shared = Shared(self._call)
         self.timeline = Timeline(self._call)
         self.nudges = Nudges(self._redis)

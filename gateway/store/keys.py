@@ -109,6 +109,26 @@ def definitions(backend: str) -> str:
     return f"tw:assistants:{backend}"
 
 
+def paired() -> str:
+    """Hash: person → when they were paired, their name, the fingerprint of the code. One slot with the next ones."""
+    return "tw:{access}:paired"
+
+
+def told(person: str) -> str:
+    """String, gone after a day: the event that this person was refused for and told so."""
+    return f"tw:{{access}}:told:{person}"
+
+
+def guesses(person: str) -> str:
+    """Counter, gone after an hour: wrong pairing codes of this person."""
+    return f"tw:{{access}}:guesses:{person}"
+
+
+def code(fingerprint: str) -> str:
+    """String, gone with its pairing code's life."""
+    return f"tw:{{access}}:code:{fingerprint}"
+
+
 WORKERS = "tw:workers"
 SWEEPERS = "{tw:workers}:sweepers"
 """Sorted sets of worker → ms of its last report: all that live, and those that share the sweep. One slot."""

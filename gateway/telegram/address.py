@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.domain.messages import ConversationKey, Destination
+from gateway.domain.messages import ConversationKey, Destination, Origin
 
 _NO_TOPIC = "-"
 _GENERAL = "general"
@@ -51,3 +51,12 @@ class Address:
             answers=next((int(mark) for mark in marks if mark.isdecimal()), None),
             general=_GENERAL in marks,
         )
+
+
+def origin(author_id: str, chat_id: int, *, direct: bool) -> Origin:
+    """Who says something and where, for access rules; `author_id` as in InboundMessage.
+
+    Who speaks as a chat (an anonymous admin, a channel) is that chat, "telegram:chat:-1001", and no person.
+    """
+    person = f"telegram:{author_id}" if author_id.startswith("chat:") else f"telegram:user:{author_id}"
+    return Origin(person, (f"telegram:chat:{chat_id}",), direct=direct)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from telegram import CallbackQuery, InlineKeyboardButton, InlineKeyboardMarkup, Message
 
-from gateway.domain.messages import Command, InboundMessage, Offer
-from gateway.telegram.address import Address
+from gateway.domain.messages import ORDERS, Command, InboundMessage, Offer
+from gateway.telegram.address import Address, origin
 from gateway.telegram.normalise import BotIdentity, address_of, clean, is_group, language_of, number, talks_with_us
 
 _OURS = "tw"
@@ -44,16 +44,18 @@ def read_press(query: CallbackQuery, update_id: int, me: BotIdentity) -> Inbound
     else:
         answers = number(under.message_id) if is_group(under.chat) else None
         address = Address(me.id, number(under.chat.id), answers=answers)
+    author_id = str(number(query.from_user.id))
     return InboundMessage(
         conversation=address.key,
         dedupe_keys=(f"{me.id}:{update_id}",),
         text=f"/{command} {argument}".rstrip(),
-        author_id=str(query.from_user.id),
+        author_id=author_id,
         author_name=clean(query.from_user.full_name),
         language=language_of(query.from_user),
         command=command,
         argument=argument,
         reply_to=address.reply_to,
+        origin=origin(author_id, under.chat.id, direct=not is_group(under.chat)),
     )
 
 
@@ -62,7 +64,6 @@ def _read_data(data: str) -> tuple[Command, str] | None:
     word, colon, argument = ordered.partition(":")
     if ours != _OURS or not colon:
         return None
-    try:
-        return Command(word), argument
-    except ValueError:
+    if word not in ORDERS:
         return None  # of a version of ours that knew more, or somebody's invention
+    return Command(word), argument

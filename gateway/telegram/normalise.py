@@ -13,7 +13,7 @@ from telegram.constants import ChatType
 
 from gateway.domain.commands import Order, parse_order
 from gateway.domain.messages import Amendment, Attachment, Command, InboundMessage
-from gateway.telegram.address import Address
+from gateway.telegram.address import Address, origin
 
 _TELEGRAM_ITSELF = 777000
 """Author of the posts that a linked channel forwards into its discussion group."""
@@ -76,6 +76,7 @@ def normalise(message: Message, update_id: int, me: BotIdentity) -> InboundMessa
         sent_ms=int(message.date.timestamp() * 1000),
         order=number(message.message_id),
         more_follows=message.media_group_id is not None or _length_utf16(message.text or "") >= _PERHAPS_CUT_UTF16,
+        origin=origin(author_id, message.chat.id, direct=not in_group),
     )
 
 
@@ -86,7 +87,8 @@ def amend(message: Message, update_id: int, me: BotIdentity) -> Amendment | None
     The revision is the update's number, which grows with each update of a bot (Bot API, Update): edit_date has whole
     seconds, in which two edits fit.
     """
-    if _author(message) is None or not talks_with_us(message.chat):
+    author = _author(message)
+    if author is None or not talks_with_us(message.chat):
         return None
     if message.text is None and message.caption is None:
         return None  # a live location moves, a picture was exchanged: no words that could replace others
@@ -96,7 +98,8 @@ def amend(message: Message, update_id: int, me: BotIdentity) -> Amendment | None
         text = _without_our_name(text, order)
     if not (text or _attachments(message)):
         return None  # nothing is left but our name: the question stays as it was, an empty one fails everywhere
-    return Amendment(address_of(message, me).key, str(number(message.message_id)), text, revision=update_id)
+    said_by = origin(author[0], message.chat.id, direct=not is_group(message.chat))
+    return Amendment(address_of(message, me).key, str(number(message.message_id)), text, update_id, said_by)
 
 
 def talks_with_us(chat: Chat) -> bool:
@@ -138,10 +141,10 @@ def _author(message: Message) -> tuple[str, str] | None:
         return None
     if message.sender_chat is not None:
         # from_user is a stand-in bot shared by all of Telegram (1087968824): never an identity
-        return f"chat:{message.sender_chat.id}", clean(message.sender_chat.effective_name or "")
+        return f"chat:{number(message.sender_chat.id)}", clean(message.sender_chat.effective_name or "")
     if message.from_user is None or message.from_user.is_bot:
         return None
-    return str(message.from_user.id), clean(message.from_user.full_name)
+    return str(number(message.from_user.id)), clean(message.from_user.full_name)
 
 
 def _without_mention(message: Message, me: BotIdentity) -> tuple[str, bool]:

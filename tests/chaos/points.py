@@ -46,6 +46,7 @@ POSTING = (
 POINTS: Mapping[str, tuple[Passage, ...]] = {
     # the gateway dies
     "intake.store": INTAKE,
+    "intake.judge": INTAKE,
     "intake.ingest": INTAKE,
     "intake.wake": INTAKE,
     "intake.acknowledge": INTAKE,

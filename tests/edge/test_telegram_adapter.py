@@ -357,7 +357,7 @@ async def test_an_edit_is_offered_as_an_amendment(server: TelegramServer, make: 
         await server.emptied()
     message, amendment = boxes.mail
     assert isinstance(message, InboundMessage)
-    assert amendment == Amendment(message.conversation, message.message_id, "hello", edit["update_id"])
+    assert amendment == Amendment(message.conversation, message.message_id, "hello", edit["update_id"], message.origin)
     assert offsets.offset == edit["update_id"] + 1  # NOTHING to change is no reason to come again
 
 

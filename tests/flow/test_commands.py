@@ -20,7 +20,7 @@ from tests.flow.processes import Fleet, environment, until
 
 pytestmark = [pytest.mark.timeout(150), pytest.mark.slow]
 
-COMMANDS = ("up", "gateway", "worker", "chat", "doctor", "dead", "version")
+COMMANDS = ("up", "gateway", "worker", "chat", "doctor", "dead", "pair", "version")
 TOKEN = "7000000009:AA-this-token-is-refused-by-everybody"
 
 
@@ -302,6 +302,7 @@ async def test_doctor_on_a_fresh_folder(here: Place) -> None:
     parts = {finding["part"]: finding["state"] for finding in findings}
     assert parts == {
         "settings": "ok",
+        "access": "skipped",
         "redis": "ok",
         "broker": "skipped",
         "database": "ok",

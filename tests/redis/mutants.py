@@ -9,6 +9,7 @@ from typing import Any
 from tests.redis import test_dead_letters as letters
 from tests.redis import test_joining as joining
 from tests.redis import test_mailbox as mailbox
+from tests.redis import test_pairings as pairings
 from tests.redis import test_rounds as rounds
 from tests.redis import test_store as scripts
 
@@ -632,5 +633,76 @@ MUTANTS = (
         "",
         "a role that was given back is taken for a lease longer",
         scripts.test_leader_roles_have_one_owner,
+    ),
+    # -- knock
+    Mutant(
+        "knock",
+        "if redis.call('DEL', KEYS[4]) == 1 then",
+        "if redis.call('EXISTS', KEYS[4]) == 1 then",
+        "a code lets in everybody who has it",
+        pairings.test_a_code_pairs_one_person_once,
+    ),
+    Mutant(
+        "knock",
+        "if code ~= '' and cjson.decode(known).code == code then return 'paired' end",
+        "",
+        "who was paired by a message that comes again is not welcomed",
+        pairings.test_a_message_that_comes_again_gets_the_same_answer,
+    ),
+    Mutant(
+        "knock",
+        "pairing == '1' and ",
+        "",
+        "who is paired may talk where only the list counts",
+        pairings.test_where_there_is_no_pairing_who_is_paired_does_not_count,
+    ),
+    Mutant(
+        "knock",
+        "if tonumber(redis.call('GET', KEYS[3]) or '0') >= max then return 'silent' end",
+        "",
+        "a person may guess without end",
+        pairings.test_who_guesses_is_not_listened_to_any_more,
+    ),
+    Mutant(
+        "knock",
+        "if guesses == 1 then redis.call('EXPIRE', KEYS[3], guesses_s) end",
+        "",
+        "who guessed once too often is never listened to again",
+        pairings.test_codes_counts_and_refusals_end,
+    ),
+    Mutant(
+        "knock",
+        "if told and told ~= event then",
+        "if told then",
+        "a gateway that dies over a refusal leaves it untold",
+        pairings.test_a_message_that_comes_again_gets_the_same_answer,
+    ),
+    Mutant(
+        "knock",
+        "if told and told ~= event then return 'silent' end",
+        "",
+        "a stranger is told with each message",
+        pairings.test_of_many_messages_at_once_one_is_told,
+    ),
+    Mutant(
+        "knock",
+        "if tell == '0' then return 'silent' end",
+        "",
+        "who spoke to nobody is told",
+        pairings.test_who_is_not_to_be_told_is_not_counted_as_told,
+    ),
+    Mutant(
+        "knock",
+        "redis.call('DEL', KEYS[2], KEYS[3])",
+        "",
+        "who is revoked is not told so for a day",
+        pairings.test_a_revoked_person_is_out_and_may_be_paired_anew,
+    ),
+    Mutant(
+        "knock",
+        "#!lua\n",
+        "#!lua flags=allow-oom\n",
+        "a full Redis takes a code and then fails",
+        pairings.test_a_full_redis_lets_nobody_in_and_can_still_revoke,
     ),
 )

@@ -387,7 +387,7 @@ async def test_the_timeline_and_nudges_reach_their_listeners(store: Store) -> No
     await asyncio.gather(*followers, return_exceptions=True)
 
 
-BRINGS_MAIL = {"ingest", "amend", "replay_dead"}
+BRINGS_MAIL = {"ingest", "amend", "knock", "replay_dead"}
 
 
 def test_every_script_tells_its_contract_and_only_new_mail_minds_a_full_memory() -> None:

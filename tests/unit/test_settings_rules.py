@@ -145,13 +145,22 @@ def test_lab(tmp_path: Path, environ: dict[str, str], in_up: bool, on: bool) -> 
 def test_access_depends_on_whether_the_platform_is_the_real_one(tmp_path: Path) -> None:
     real = load({"TELEGRAM_BOT_TOKEN": TOKEN, **SLACK}, tmp_path)
     assert [real.effective_access(p) for p in ("telegram", "slack", "console")] == ["pairing", "pairing", "open"]
-    assert len([line for line in real.notices() if line.startswith("EVERYBODY")]) == 2
+    assert real.notices() == ()
+    opened = load({"TELEGRAM_BOT_TOKEN": TOKEN, **SLACK, "THREADWAY_ACCESS": "open"}, tmp_path)
+    assert [line.split(" may talk")[0] for line in opened.notices()] == [
+        "EVERYBODY who finds the bot on telegram",
+        "EVERYBODY who finds the bot on slack",
+    ]
+    closed = load({"TELEGRAM_BOT_TOKEN": TOKEN, "THREADWAY_ACCESS": "allowlist"}, tmp_path)
+    assert [line.partition(" ")[0] for line in closed.notices()] == ["NOBODY"]
+    assert closed.effective_access("console") is Access.OPEN
     stand_in = load({"TELEGRAM_BOT_TOKEN": TOKEN, "TELEGRAM_API_BASE_URL": "http://127.0.0.1:1"}, tmp_path)
     assert (stand_in.effective_access("telegram"), stand_in.notices()) == (Access.OPEN, ())
     (tmp_path / "threadway.toml").write_text('[access]\nmode = "allowlist"\nallow = ["telegram:user:1"]\n')
     assert load({"TELEGRAM_BOT_TOKEN": TOKEN}, tmp_path).effective_access("telegram") is Access.ALLOWLIST
     beaten = load({"TELEGRAM_BOT_TOKEN": TOKEN, "THREADWAY_ACCESS": "open"}, tmp_path)
     assert (beaten.effective_access("telegram"), beaten.access_rules.allow) == (Access.OPEN, ("telegram:user:1",))
+    assert beaten.notices()[-1] == "[access] allow changes nothing: access is open"
 
 
 def test_a_platform_half_set_up_is_noticed(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ AT = 'assistants[0] "a".'
         ("[assistant]", 'assistant: unknown table; did you mean "assistants"?'),
         (A + 'modle = "m"', 'assistants[0].modle: unknown key; did you mean "model"?'),
         ('[access]\nmod = "open"', 'access.mod: unknown key; did you mean "mode"?'),
-        ('[access]\nzzz = "open"', "access.zzz: unknown key; known: allow, mode"),
+        ('[access]\nzzz = "open"', "access.zzz: unknown key; known: admins, allow, mode"),
         ("[[assistants]]", "assistants[0].name: Field required"),
         ('[[assistants]]\nname = "a b"', 'assistants[0] "a b".name: should match pattern'),
         (A + "max_tool_rounds = 0", AT + "max_tool_rounds: should be greater"),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.messages import Amendment, ConversationKey
+from gateway.domain.messages import Amendment, ConversationKey, Origin
 from gateway.slack.amendments import is_amendment, normalise_amendment
 from gateway.slack.fields import Malformed
 from gateway.slack.normalise import BotIdentity, normalise
@@ -43,15 +43,23 @@ def read(body: dict[str, Any], *, agent_view: bool = False) -> Amendment | None:
     return normalise_amendment(body, ME, agent_view=agent_view)
 
 
+ANN = Origin(
+    "slack:user:T012AB3CD:U012AB3CD",
+    ("slack:channel:T012AB3CD:D012AB3CD", "slack:team:T012AB3CD"),
+    direct=True,
+    addressed=False,
+)
+
+
 def test_an_edit_brings_the_new_text_to_the_message_it_is_about() -> None:
     assert read(load("10_message_changed")) == Amendment(
-        ConversationKey("slack:T012AB3CD:D012AB3CD:-"), TS, "Hi, what can you do today?", 1795226410_000800
+        ConversationKey("slack:T012AB3CD:D012AB3CD:-"), TS, "Hi, what can you do today?", 1795226410_000800, ANN
     )
 
 
 def test_a_deletion_takes_the_text_away() -> None:
     assert read(load("11_message_deleted")) == Amendment(
-        ConversationKey("slack:T012AB3CD:D012AB3CD:-"), TS, None, 1795226411_000900
+        ConversationKey("slack:T012AB3CD:D012AB3CD:-"), TS, None, 1795226411_000900, ANN
     )
 
 

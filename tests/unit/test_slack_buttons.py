@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.messages import Command, InboundMessage, Offer, OutboundPart
+from gateway.domain.messages import Command, InboundMessage, Offer, Origin, OutboundPart
 from gateway.lab.slack.blocks import check_blocks
 from gateway.slack.buttons import blocks_of, normalise_press
 from gateway.slack.fields import Malformed
@@ -101,6 +101,7 @@ def test_a_press_is_the_command_in_the_place_of_its_message() -> None:
         reply_to="1795226404.000300",
         sent_ms=1795226420_001,
         order=1795226420_001800,
+        origin=Origin("slack:user:T012AB3CD:U012AB3CD", ("slack:channel:T012AB3CD:C012AB3CD", "slack:team:T012AB3CD")),
     )
 
 

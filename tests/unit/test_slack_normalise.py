@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.messages import Attachment, Command, Destination, InboundMessage
+from gateway.domain.messages import Attachment, Command, Destination, InboundMessage, Origin
 from gateway.slack.address import Address
 from gateway.slack.fields import Malformed, micros, team_of
 from gateway.slack.normalise import BotIdentity, Heard, normalise, normalise_slash
@@ -42,6 +42,11 @@ def test_a_plain_dm_is_one_conversation() -> None:
             message_id="1795226402.000100",
             sent_ms=1795226402_000,
             order=1795226402_000100,
+            origin=Origin(
+                "slack:user:T012AB3CD:U012AB3CD",
+                ("slack:channel:T012AB3CD:D012AB3CD", "slack:team:T012AB3CD"),
+                direct=True,
+            ),
         ),
         addressed=True,
     )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.messages import Amendment, Attachment, Command, Destination, InboundMessage, Offer
+from gateway.domain.messages import Amendment, Attachment, Command, Destination, InboundMessage, Offer, Origin
 from gateway.telegram.address import Address
 from gateway.telegram.buttons import keyboard
 from gateway.telegram.normalise import BotIdentity
@@ -61,6 +61,9 @@ def group(text: str, *entities: dict[str, Any], **fields: Any) -> dict[str, Any]
     return update
 
 
+ANN = Origin("telegram:user:100200301", ("telegram:chat:100200301",), direct=True)
+
+
 def test_private_text() -> None:
     assert read(load("01_private_text")) == InboundMessage(
         conversation="telegram:7000000001:100200301:-",  # type: ignore[arg-type]
@@ -72,6 +75,7 @@ def test_private_text() -> None:
         message_id="11",
         sent_ms=1795226400_000,
         order=11,
+        origin=ANN,
     )
 
 
@@ -250,6 +254,7 @@ def test_an_edit_amends_the_message_it_is_of() -> None:
         message_id=read(load("01_private_text")).message_id,
         text="Hi! What can you do for *me*?",
         revision=900000007,
+        origin=ANN,
     )
 
 
@@ -307,6 +312,7 @@ def test_an_offer_comes_back_as_a_command_from_where_its_button_is() -> None:
         language="en",
         command=Command.LAST,
         argument="900000012:1",
+        origin=ANN,
     )
 
 
