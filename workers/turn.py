@@ -6,8 +6,6 @@ written down before (intent) and after (result), so that any worker may take the
 
 from __future__ import annotations
 
-import asyncio
-import json
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -15,13 +13,11 @@ from contextlib import suppress
 from gateway.domain import crash
 from gateway.domain.adapter import Adapter
 from gateway.domain.errors import (
-    BackendRefused,
     DeliveryRefused,
     LeaseLost,
     Refused,
     Retryable,
     StoreDown,
-    ThreadGone,
     TokenRefused,
 )
 from gateway.domain.messages import Command, ConversationKey
@@ -30,15 +26,14 @@ from gateway.store import MailUnreadable
 from gateway.store.leases import NotYet
 from gateway.telemetry import TURN_SECONDS, TURNS, log
 from workers import phrases
-from workers.asking import ask_backend
 from workers.deps import Deps, Reply
 from workers.post import UNKNOWN, post_reply, tell
 from workers.progress import Progress
+from workers.replying import decide, fix
 from workers.steering import overtaken
 from workers.working import working
 
 MAX_TRIES = 5
-RENDER_INLINE_CHARS = 10_000
 TELL_AFTER_S = 60.0
 """A user who waits this long for a backend that is away is told so; at once, if it says that it will last longer."""
 LONGEST_WAIT_S = 86_400.0
@@ -124,12 +119,12 @@ async def _one(progress: Progress, deps: Deps) -> bool:
             log.error("turn.given_up", turn=turn.id, stage="turn", reason=f"given up after {MAX_TRIES} tries")
             crash.at("poison.bury")
             await progress.bury("turn", f"given up after {MAX_TRIES} tries")
-            await _fix_reply(progress, adapter, Reply(phrases.ENDINGS["poison"].format(turn=turn.id), "poison"))
+            await fix(progress, adapter, Reply(phrases.ENDINGS["poison"].format(turn=turn.id), "poison"))
         if turn.phase is not Phase.REPLYING:
             crash.at("turn.think")
             async with working(adapter, turn, deps.pace.clock):
-                reply = await _reply(progress, deps, adapter)
-            await _fix_reply(progress, adapter, reply)
+                reply = await decide(progress, deps, adapter)
+            await fix(progress, adapter, reply)
         await post_reply(progress, adapter, deps.pace, doubt=deps.doubt(adapter), dropped=_dropped(progress, deps))
         return await _finish(progress)
     except DeliveryRefused as refused:
@@ -160,61 +155,6 @@ def _dropped(progress: Progress, deps: Deps) -> Callable[[], Awaitable[bool]]:
         return interrupting and progress.hold.mail.is_set() and await overtaken(progress)
 
     return dropped
-
-
-async def _reply(progress: Progress, deps: Deps, adapter: Adapter) -> Reply:
-    """What the user gets to read; never raises for a run that ended badly."""
-    turn = progress.turn
-    if turn.first.command is Command.LAST:
-        return await _last_reply(turn, deps)
-    if turn.first.command is Command.REFUSED:
-        return Reply(phrases.refusal(turn.first.argument, turn.first.origin.person), "command_refused")
-    if command := turn.first.command:
-        return Reply(phrases.COMMANDS[command], f"command_{command}")
-    try:
-        return await ask_backend(progress, deps, adapter)
-    except ThreadGone:  # with the run in it, and whatever it did: the next message begins anew
-        log.warning("thread.gone", turn=turn.id, thread=turn.thread)
-        crash.at("thread.lose")
-        await progress.step({"thread": ""})
-        return Reply(phrases.ENDINGS["failed"].format(turn=turn.id), "failed")
-    except BackendRefused as refused:
-        log.error("turn.refused", turn=turn.id, error=str(refused))
-        crash.at("refused.bury")
-        await progress.bury("run", str(refused))
-        return Reply(phrases.ENDINGS["refused"].format(turn=turn.id), "refused")
-
-
-async def _last_reply(turn: Turn, deps: Deps) -> Reply:
-    """The last reply once more, part by part as it was; a button under an older one asks for that one."""
-    crash.at("last.read")
-    kept = await deps.store.conversations.last_reply(turn.conversation)
-    wanted = turn.first.argument
-    if kept is None or (wanted and wanted != kept[0]):
-        return Reply(phrases.NOTHING_KEPT, "command_last")
-    return Reply("", "command_last", parts=tuple(kept[1]))
-
-
-async def _fix_reply(progress: Progress, adapter: Adapter, reply: Reply) -> None:
-    """From here on the reply is decided: its parts are in the delivery ledger before the first one is posted."""
-    turn = progress.turn
-    turn.parts = list(reply.parts) or await _rendered(turn, adapter, reply)
-    turn.outcome = reply.outcome
-    turn.phase = Phase.REPLYING
-    crash.at("reply.fix")
-    await progress.step({"phase": Phase.REPLYING, "parts": json.dumps(turn.parts), "outcome": reply.outcome})
-
-
-async def _rendered(turn: Turn, adapter: Adapter, reply: Reply) -> list[str]:
-    if reply.outcome == "interrupted":
-        return []  # the next turn answers
-    text = f"{phrases.FORGOT}\n\n{reply.text}" if "forgot" in turn.notices else reply.text
-    text = text.encode("utf-8", "replace").decode()  # half a surrogate pair can neither be stored nor sent
-    # A nasty 100 kB takes a second to render; the loop has a thousand other turns to serve.
-    parts = adapter.render(text) if len(text) < RENDER_INLINE_CHARS else await asyncio.to_thread(adapter.render, text)
-    if not parts:  # nothing that can be seen: silence would look like a lost message
-        parts = adapter.render(phrases.ENDINGS["empty"].format(turn=turn.id))
-    return [part.to_json() for part in parts]
 
 
 async def _finish(progress: Progress) -> bool:
