@@ -13,7 +13,7 @@ from gateway.domain.messages import Amendment, Destination, OutboundPart
 from gateway.domain.pacing import SystemClock
 from gateway.domain.turns import Turn, WhileRunning
 from gateway.store.streams import Nudge
-from tests.edge.test_steering import KEY, say, steered, texts
+from tests.edge.test_steering import KEY, say, steer_and_die, steered, texts
 from tests.edge.work import Bench, bench
 from workers.backends.assistants import EVENTS
 from workers.turn import work
@@ -23,17 +23,7 @@ async def test_a_stop_that_comes_while_a_run_is_cancelled_begins_no_other(
     redis_url: str, raw: redis.asyncio.Redis
 ) -> None:
     async with bench(redis_url) as at:
-        at.deps = replace(at.deps, while_running=WhileRunning.STEER)
-        await at.say("never")
-        working = asyncio.create_task(work(KEY, at.deps))
-        await at.server.began.wait()
-        (run,) = at.server.runs.values()
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
-        await at.say("and this")
-        await at.say("/stop")
-        (state,) = await raw.keys("tw:*:s:*")
-        await raw.hset(state, mapping={"steer": "1", "lease": "1", "run": run.id, "phase": "running", "started": "1"})
+        await steer_and_die(at, raw, "and this", "/stop")
         await work(KEY, at.deps)
         assert await at.heard() == "Stopped."
         assert [run.status for run in at.server.runs.values()] == ["cancelled"]

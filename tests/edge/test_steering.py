@@ -54,6 +54,21 @@ async def say(at: Bench, text: str) -> None:
     at.deps.keeper.nudged(Nudge.MAIL, KEY)
 
 
+async def steer_and_die(at: Bench, raw: redis.asyncio.Redis, *meanwhile: str) -> None:
+    """A worker begins to steer a run, whose turn `meanwhile` is written to, and dies before it is cancelled."""
+    at.deps = replace(at.deps, while_running=WhileRunning.STEER)
+    await at.say("never")
+    working = asyncio.create_task(work(KEY, at.deps))
+    await at.server.began.wait()
+    (run,) = at.server.runs.values()
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    for text in meanwhile:
+        await at.say(text)
+    (state,) = await raw.keys("tw:*:s:*")
+    await raw.hset(state, mapping={"steer": "1", "lease": "1", "run": run.id, "phase": "running", "started": "1"})
+
+
 def texts(at: Bench) -> list[str]:
     """What users said, as the backend has it."""
     return [m["text"] for thread in at.server.threads.values() for m in thread if m["role"] == "user"]
@@ -99,17 +114,9 @@ async def test_a_worker_that_dies_between_cancel_and_new_run_leaves_a_turn_that_
     redis_url: str, raw: redis.asyncio.Redis
 ) -> None:
     async with bench(redis_url) as at:
-        at.deps = replace(at.deps, while_running=WhileRunning.STEER)
-        await at.say("never")
-        working = asyncio.create_task(work(KEY, at.deps))
-        await at.server.began.wait()
+        await steer_and_die(at, raw, "and this")
         (run,) = at.server.runs.values()
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
-        await at.say("and this")
-        (state,) = await raw.keys("tw:*:s:*")
         run.status = "cancelled"
-        await raw.hset(state, mapping={"steer": "1", "lease": "1", "run": run.id, "phase": "running", "started": "1"})
         await work(KEY, at.deps)
         assert await at.heard() == "echo 2: and this"
 
