@@ -22,19 +22,20 @@ async def check(stage: Stage, *, mode: str) -> None:
     if stage.expected.free:
         return
     expected = words([_TURN.sub("", text) for text in stage.expected.heard])
-    if stage.place.platform == "slack" or not stage.arms:
+    doubts = len(stage.arms) + stage.place.doubts
+    if stage.place.platform == "slack" or not doubts:
         assert words(heard) == expected, "on Slack everything is heard exactly once"
     elif mode == "edit":
         assert words([text for text in heard if text != STUB]) == expected, "an edited part is heard exactly once"
-        assert heard.count(STUB) <= len(stage.arms), "a death leaves one placeholder at most"
+        assert heard.count(STUB) <= doubts, "a death leaves one placeholder at most"
     elif mode == "repeat":
         assert is_within(expected, words(heard)), "nothing is lost where parts are repeated"
-        assert len(heard) <= len(stage.expected.heard) + PARTS_OF_A_REPLY + len(stage.arms)
+        assert len(heard) <= len(stage.expected.heard) + PARTS_OF_A_REPLY + doubts
     else:
         notices = heard.count(_UNSURE)
         posted = words([text for text in heard if text != _UNSURE])
         assert is_within(posted, expected), "nothing is heard twice or out of order"
-        assert notices <= max(1, len(stage.arms)), "one notice for a turn, and perhaps one for a death over it"
+        assert notices <= max(1, doubts), "one notice for a turn, and perhaps one for a death over it"
         assert notices or posted == expected, "what is missing has a notice"
 
 

@@ -88,6 +88,11 @@ class Place:
         path = self._folder / CALLS
         return path.read_text().split() if path.exists() else []
 
+    @property
+    def doubts(self) -> int:
+        """How many posts got no answer in time: on a busy machine the platform is slower than a small lease allows."""
+        return sum(process.said.count('"part.ambiguous"') for process in self.crew.processes)
+
     async def history(self) -> str:
         """What happened here, for whoever has to find out why."""
         runs = [f"{run.id} {run.status} {run.metadata} {run.text!r}" for run in self.backend.runs.values()]

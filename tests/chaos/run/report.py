@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shlex
@@ -63,7 +64,9 @@ class Report:
         kinds = Counter((b.kind, b.conversation.partition(":")[0]) for b in self.verdict.breaches)
         lines = [f"{n} × {kind} ({at})" for (kind, at), n in sorted(kinds.items()) if not self.plan.excused(kind, at)]
         lines += [f"dead letter: {letter}" for letter in self.dead_letters]
-        allowed = max(1.0, self.kills / KILLS_PER_NOTICE) + self.unsure_sends
+        usual = self.kills / KILLS_PER_NOTICE
+        # In a short run chance brings more: three standard deviations of what comes one by one.
+        allowed = max(1.0, usual + 3 * math.sqrt(usual)) + self.unsure_sends
         for what, count in (("notices", self.verdict.notices), ("stubs", self.verdict.stubs)):
             if count > allowed:
                 lines.append(f"{count} {what}, where {allowed:.1f} are allowed")
