@@ -90,8 +90,10 @@ class Place:
 
     @property
     def doubts(self) -> int:
-        """How many posts got no answer in time: on a busy machine the platform is slower than a small lease allows."""
-        return sum(process.said.count('"part.ambiguous"') for process in self.crew.processes)
+        """How often a worker that lives could not tell what became of its post: on a busy machine the platform, or the
+        worker itself, is slower than a small lease allows."""
+        signs = ('"part.ambiguous"', '"part.unknown"', '"turn.dropped"')
+        return sum(process.said.count(sign) for process in self.crew.processes for sign in signs)
 
     async def history(self) -> str:
         """What happened here, for whoever has to find out why."""
