@@ -28,6 +28,7 @@ from gateway.domain.messages import ConversationKey, Destination, InboundMessage
 from gateway.domain.pacing import SystemClock
 from gateway.domain.turns import Phase, Turn
 from tests.edge.work import Bench, bench
+from workers.backends.assistants import AssistantsBackend
 from workers.turn import LONGEST_WAIT_S, MAX_TRIES, TELL_AFTER_S, work
 
 KEY = ConversationKey("console:ann")
@@ -475,3 +476,26 @@ async def test_a_reply_whose_posting_kills_its_workers_is_given_up_and_told(
     (letter,) = await at.store.dead_letters.of(KEY)
     assert (letter["stage"], len(letter["parts"])) == ("delivery", 1)
     assert await at.ask("hello") == "echo 1: hello"
+
+
+async def test_a_worker_that_froze_before_its_request_was_sent_creates_nothing(at: Bench) -> None:
+    class Frozen(SystemClock):
+        """Stops for ten seconds between any two looks."""
+
+        seconds = 0.0
+
+        def monotonic(self) -> float:
+            self.seconds += 10
+            return self.seconds
+
+    await at.say("hello")
+    turn = await at.store.leases.acquire(KEY, lease_s=30)
+    assert isinstance(turn, Turn)
+    thread = await at.deps.backend.open_thread(KEY, turn.key)
+    url = str(at.deps.backend._client.base_url)  # type: ignore[attr-defined]
+    frozen = AssistantsBackend(url, "key", clock=Frozen())
+    with pytest.raises(Unreachable):
+        await frozen.start(thread, "asst_1", turn.fresh, turn.run_key, look_first=False)
+    assert await frozen.find(thread, turn.run_key) is None, "looking does no harm, however late"
+    await frozen.close()
+    assert at.server.runs == {}

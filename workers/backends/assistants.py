@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar, cast
 
 import aiohttp
@@ -31,6 +32,7 @@ from gateway.domain.errors import (
     Unreachable,
 )
 from gateway.domain.messages import ConversationKey, InboundMessage, RunId, ThreadId
+from gateway.domain.pacing import Clock, SystemClock
 from workers.backends import AssistantSpec, RunStatus, RunView, ToolCall, ToolOutput, fingerprint
 from workers.sdk_errors import never_connected, retry_after, server_words
 
@@ -42,6 +44,8 @@ FINGERPRINT = "threadway_fingerprint"
 EVENTS = "threadway_events"
 LISTING_S = 20.0
 """Time for going through all assistants of a backend; it has a lease of its own."""
+_BEGAN: ContextVar[float | None] = ContextVar("began", default=None)
+"""When a call that creates something was begun (monotonic); None for all others."""
 _ACTIVE = {"queued", "in_progress", "requires_action", "cancelling"}
 _STATUS = {
     "queued": RunStatus.WORKING,
@@ -62,8 +66,16 @@ class AssistantsBackend:
     name: ClassVar[str] = "assistants"
 
     def __init__(
-        self, base_url: str, api_key: str, *, call_timeout_s: float = 4.0, calls: int = 64, proxy: str | None = None
+        self,
+        base_url: str,
+        api_key: str,
+        *,
+        call_timeout_s: float = 4.0,
+        calls: int = 64,
+        proxy: str | None = None,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock or SystemClock()
         # Turns in flight and HTTP calls in flight are different numbers: 64 sockets serve thousands of polling turns.
         self._gate = asyncio.Semaphore(calls)
         self._timeout_s = call_timeout_s
@@ -72,7 +84,9 @@ class AssistantsBackend:
             api_key=api_key,
             max_retries=0,
             timeout=call_timeout_s,
-            http_client=DefaultAioHttpClient(trust_env=False, proxy=proxy),
+            http_client=DefaultAioHttpClient(
+                trust_env=False, proxy=proxy, event_hooks={"request": [self._leaves_in_time]}
+            ),
         )
         # The SDK imports each resource at first use, 0.4 s of CPU: now, not in somebody's first turn.
         _ = self._client.beta.threads.runs.with_raw_response, self._client.beta.threads.messages.with_raw_response
@@ -224,12 +238,20 @@ class AssistantsBackend:
         """See Backend.close."""
         await self._client.close()
 
+    async def _leaves_in_time(self, _: object) -> None:
+        """Called by the HTTP client just before it sends. A process that was paused since its last look at the lease
+        (SIGSTOP, a frozen container) wakes up here when somebody else has the turn, and may have created the run."""
+        began = _BEGAN.get()
+        if began is not None and self._clock.monotonic() - began >= self._timeout_s:
+            raise aiohttp.ConnectionTimeoutError("begun too long ago: nothing was sent")
+
     @asynccontextmanager
     async def _calling(self, *, creating: bool = False, limit_s: float | None = None) -> AsyncIterator[None]:
         """One attempt within the gate; the SDK's exceptions become ours.
 
         The SDK's own time-outs are for each read: an answer that trickles would outlive the lease.
         """
+        _BEGAN.set(self._clock.monotonic() if creating and limit_s is None else None)
         async with self._gate:
             try:
                 async with asyncio.timeout(limit_s or self._timeout_s):
@@ -237,6 +259,8 @@ class AssistantsBackend:
             except openai.APIError as error:
                 raise _translated(error, creating=creating) from error
             except (httpx2.HTTPError, aiohttp.ClientError, OSError, ValueError) as error:  # leaks from the transport
+                if never_connected(error):
+                    raise Unreachable("the backend cannot be reached") from error
                 raise (Ambiguous if creating else BackendDown)(type(error).__name__) from error
 
 
