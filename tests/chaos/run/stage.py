@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -24,6 +23,7 @@ from tests.chaos.run.power import Power
 from tests.chaos.run.processes import Process, Processes, environment
 from tests.chaos.run.redis_servers import RedisProcess
 from tests.chaos.run.wire import Wire, wires
+from tests.flow.processes import free_port
 
 _PLATFORM_PATIENCE_S = 4.0
 
@@ -183,10 +183,3 @@ def interruptible() -> Iterator[None]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
